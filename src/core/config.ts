@@ -1,0 +1,29 @@
+/**
+ * The agent's settings, every default, path, annotation key and number of flock's own: once, here.
+ *
+ * @module
+ */
+
+/** Default path of the agent's socket. */
+export const DEFAULT_SOCKET = "/run/flock/flock.sock";
+/** Default directory of what survives a reboot. */
+export const DEFAULT_STATE_DIR = "/var/lib/flock";
+/** Default path of BIRD's configuration; beside it the control socket and the marker of this boot. */
+export const DEFAULT_BIRD_CONFIG = "/run/flock/bird/bird.conf";
+export const DEFAULT_BIRD_SOCKET = "/run/flock/bird/bird.ctl";
+
+/** Prefix of every annotation of ours. */
+export const ANNOTATION_PREFIX = "flock.fritzlab.net/";
+
+/** Route protocol of what is ours and stays on the node (`ip route … proto 143`). */
+export const PROTO_LOCAL = 143;
+/** Route protocol of what is ours and is announced. */
+export const PROTO_ANNOUNCED = 144;
+/** Metric of our host routes: below BIRD's, so that our own pods win over a route heard from a peer. */
+export const ROUTE_METRIC = 16;
+/** Metric of routes that BIRD writes. */
+export const BIRD_METRIC = 32;
+
+/** The pods' gateways, the same on every node. */
+export const GATEWAY6 = "fe80::1";
+export const GATEWAY4 = "169.254.1.1";

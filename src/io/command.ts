@@ -1,0 +1,143 @@
+/**
+ * Running the host's tools: the only place that uses `Deno.Command`. Every command has a deadline, a
+ * clean environment and an absolute path (the executable's permissions name absolute paths, and a tool
+ * found through somebody's PATH is not the one that was allowed).
+ *
+ * @module
+ */
+
+/** Directories where the tools are looked for, in this order. */
+export const TOOL_DIRS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] as const;
+
+/** The tools flock runs. The build bakes permission for each of them in each of `TOOL_DIRS`. */
+export const TOOLS = ["ip", "nsenter", "sh", "bird", "birdc", "nft"] as const;
+export type Tool = typeof TOOLS[number];
+
+export interface CommandOptions {
+  readonly stdin?: string;
+  /** Milliseconds until the command is killed; 10,000 unless told. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+export interface CommandOutput {
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A command that ended with a status other than 0, was killed, or could not be started. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+
+  constructor(
+    readonly command: string,
+    readonly exitCode: number,
+    readonly signal: string | undefined,
+    readonly stdout: string,
+    readonly stderr: string,
+    readonly durationMs: number,
+    options: ErrorOptions = {},
+  ) {
+    const why = signal === undefined ? `exit status ${exitCode}` : `killed by ${signal}`;
+    const said = stderr.trim().split("\n").slice(0, 3).join("; ");
+    super(`Cannot run "${command}": ${why}${said ? `: ${said}` : ""}`, options);
+  }
+}
+
+/** Runs a tool to its end. The seam that tests replace. */
+export type RunCommand = typeof runCommand;
+
+const found = new Map<Tool, string>();
+
+/**
+ * The absolute path of a tool.
+ *
+ * @throws {Deno.errors.NotFound} when it is in none of the directories
+ */
+export function toolPath(tool: Tool): string {
+  const known = found.get(tool);
+  if (known !== undefined) return known;
+  for (const dir of TOOL_DIRS) {
+    try {
+      Deno.statSync(`${dir}/${tool}`);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) continue;
+      throw error;
+    }
+    found.set(tool, `${dir}/${tool}`);
+    return `${dir}/${tool}`;
+  }
+  throw new Deno.errors.NotFound(
+    `Cannot find tool "${tool}": it is in none of ${TOOL_DIRS.join(", ")}`,
+  );
+}
+
+/** A child process with the environment that all of ours get. */
+export function spawnTool(
+  tool: Tool,
+  args: readonly string[],
+  options: Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr">,
+): Deno.ChildProcess {
+  return new Deno.Command(toolPath(tool), {
+    args: [...args],
+    clearEnv: true,
+    env: { PATH: TOOL_DIRS.join(":"), LC_ALL: "C" },
+    ...options,
+  }).spawn();
+}
+
+/**
+ * Runs a tool, gives it `stdin`, and returns what it printed.
+ *
+ * @throws {CommandError} on a status other than 0, a missed deadline or an aborted signal
+ */
+export async function runCommand(
+  tool: Tool,
+  args: readonly string[],
+  options: CommandOptions = {},
+): Promise<CommandOutput> {
+  const started = performance.now();
+  const deadline = AbortSignal.timeout(options.timeoutMs ?? 10_000);
+  const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
+  const child = spawnTool(tool, args, {
+    stdin: options.stdin === undefined ? "null" : "piped",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const kill = (): void => {
+    try {
+      child.kill("SIGKILL");
+    } catch { /* it has just ended */ }
+  };
+  signal.addEventListener("abort", kill, { once: true });
+  if (signal.aborted) kill();
+  try {
+    const [output] = await Promise.all([child.output(), feed(child, options.stdin)]);
+    const stdout = new TextDecoder().decode(output.stdout);
+    const stderr = new TextDecoder().decode(output.stderr);
+    if (output.success) return { stdout, stderr };
+    throw new CommandError(
+      [tool, ...args].join(" ").slice(0, 200),
+      output.code,
+      output.signal ?? undefined,
+      stdout,
+      stderr,
+      performance.now() - started,
+      signal.aborted ? { cause: signal.reason } : {},
+    );
+  } finally {
+    signal.removeEventListener("abort", kill);
+  }
+}
+
+async function feed(child: Deno.ChildProcess, stdin: string | undefined): Promise<void> {
+  if (stdin === undefined) return;
+  const writer = child.stdin.getWriter();
+  try {
+    await writer.write(new TextEncoder().encode(stdin));
+    await writer.close();
+  } catch (error) {
+    // It ended without reading everything; its status says why.
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
