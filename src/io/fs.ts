@@ -1,0 +1,164 @@
+/**
+ * Files that must survive a power cut, and a few reads: temporary file in the same directory, fsync,
+ * rename, fsync of the directory. Imported by the CNI path: nothing from npm.
+ *
+ * @module
+ */
+
+/** Beginning and end of a temporary file's name: hidden, and never taken for a manifest or a conflist. */
+const TEMP_PREFIX = ".flock-";
+const TEMP_SUFFIX = ".tmp";
+
+/**
+ * Replaces a file so that a reader sees the old content or the new, and the new is on the disk when
+ * this resolves. On failure the old content is untouched and nothing is left behind.
+ *
+ * @param options.mode permission bits of the file, whatever the umask; 0600 unless told
+ * @throws {Error} `Cannot write file "…"` with the cause
+ */
+export async function writeFileDurable(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly mode?: number } = {},
+): Promise<void> {
+  const dir = parentOf(path);
+  const temp = `${dir}/${TEMP_PREFIX}${crypto.randomUUID()}${TEMP_SUFFIX}`;
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  try {
+    await using undo = new AsyncDisposableStack();
+    {
+      using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
+      undo.defer(() => Deno.remove(temp).catch(() => {}));
+      for (let n = 0; n < bytes.length;) n += await file.write(bytes.subarray(n));
+      await file.sync();
+    }
+    // The umask applies to open and not to chmod.
+    if ((options.mode ?? 0o600) !== 0o600) await Deno.chmod(temp, options.mode ?? 0o600);
+    await Deno.rename(temp, path);
+    undo.move();
+    await syncDir(dir);
+  } catch (cause) {
+    throw new Error(`Cannot write file "${path}": ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * A file's text; undefined when there is none.
+ *
+ * @throws {SyntaxError} when it is not UTF-8
+ * @throws {Error} `Cannot read file "…"` with the cause
+ */
+export async function readTextIfPresent(path: string): Promise<string | undefined> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await Deno.readFile(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return undefined;
+    throw new Error(`Cannot read file "${path}": ${reasonOf(cause)}`, { cause });
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new SyntaxError(`Cannot read file "${path}": it is not UTF-8`, { cause });
+  }
+}
+
+/**
+ * Makes a directory, and those above it (0755), unless they exist. What was made is on the disk when
+ * this resolves.
+ *
+ * @param mode permission bits the directory has afterwards, also when it was there before
+ * @throws {Error} `Cannot make directory "…"` with the cause
+ */
+export async function ensureDir(path: string, mode?: number): Promise<void> {
+  try {
+    if (!await isDir(path)) await makeDir(path, mode ?? 0o755);
+    if (mode === undefined) return;
+    const now = (await Deno.stat(path)).mode;
+    if (now !== null && (now & 0o7777) !== mode) await Deno.chmod(path, mode);
+  } catch (cause) {
+    throw new Error(`Cannot make directory "${path}": ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** Removes a file durably. False when there was none. */
+export async function removeFileDurable(path: string): Promise<boolean> {
+  try {
+    await Deno.remove(path);
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw new Error(`Cannot remove file "${path}": ${reasonOf(cause)}`, { cause });
+  }
+  await syncDir(parentOf(path));
+  return true;
+}
+
+/**
+ * Removes temporary files that a writer which was killed left in a directory.
+ *
+ * @param olderThanMs younger ones may belong to a writer that is at work
+ */
+export async function removeOldTemps(dir: string, olderThanMs = 60_000): Promise<void> {
+  for await (const entry of Deno.readDir(dir)) {
+    if (!entry.isFile || !isTempName(entry.name)) continue;
+    const path = `${dir}/${entry.name}`;
+    try {
+      const { mtime } = await Deno.lstat(path);
+      if (mtime === null || Date.now() - mtime.getTime() >= olderThanMs) await Deno.remove(path);
+    } catch (error) {
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+}
+
+/** Puts a directory's entries on the disk: a rename is durable only after this (fsync(2)). */
+export async function syncDir(dir: string): Promise<void> {
+  using handle = await Deno.open(dir, { read: true });
+  await handle.sync();
+}
+
+function isTempName(name: string): boolean {
+  return name.startsWith(TEMP_PREFIX) && name.endsWith(TEMP_SUFFIX);
+}
+
+async function isDir(path: string): Promise<boolean> {
+  try {
+    if ((await Deno.stat(path)).isDirectory) return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+  throw new Deno.errors.NotADirectory("it is not a directory");
+}
+
+async function makeDir(path: string, mode: number): Promise<void> {
+  const parent = parentOf(path);
+  try {
+    await Deno.mkdir(path, { mode });
+  } catch (error) {
+    if (error instanceof Deno.errors.AlreadyExists) return; // somebody else has just made it
+    if (!(error instanceof Deno.errors.NotFound) || parent === path) throw error;
+    await ensureDir(parent);
+    return await makeDir(path, mode);
+  }
+  try {
+    await syncDir(parent);
+  } catch (error) {
+    // The executable may read its own directories, not those above them. The topmost directory of
+    // ours is then as durable as the system makes it, and at that moment holds nothing yet.
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+}
+
+function parentOf(path: string): string {
+  const end = path.replace(/\/+$/, "").lastIndexOf("/");
+  if (end < 0) return ".";
+  return end === 0 ? "/" : path.slice(0, end);
+}
+
+/** What the system said, without its number and path: the message around it names the path. */
+function reasonOf(cause: unknown): string {
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const said = text.replace(/ \(os error \d+\).*$/s, "");
+  return said.charAt(0).toLowerCase() + said.slice(1);
+}

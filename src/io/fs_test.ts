@@ -1,0 +1,103 @@
+import { assertEquals, assertRejects } from "@std/assert";
+import { ensureDir, readTextIfPresent, removeOldTemps, writeFileDurable } from "./fs.ts";
+
+Deno.test("writeFileDurable() replaces a file and leaves nothing else", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/a.json`;
+  await writeFileDurable(path, "one");
+  await writeFileDurable(path, new TextEncoder().encode("two"), { mode: 0o644 });
+  assertEquals(await readTextIfPresent(path), "two");
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o644);
+  assertEquals(names(dir.path), ["a.json"]);
+});
+
+Deno.test("writeFileDurable() sets the mode whatever the umask", async () => {
+  await using dir = await tempDir();
+  const before = Deno.umask(0o077);
+  try {
+    await writeFileDurable(`${dir.path}/x`, "", { mode: 0o755 });
+    await writeFileDurable(`${dir.path}/y`, "");
+  } finally {
+    Deno.umask(before);
+  }
+  assertEquals((await Deno.stat(`${dir.path}/x`)).mode! & 0o777, 0o755);
+  assertEquals((await Deno.stat(`${dir.path}/y`)).mode! & 0o777, 0o600);
+});
+
+Deno.test("writeFileDurable() takes a name of 255 bytes", async () => {
+  await using dir = await tempDir();
+  await writeFileDurable(`${dir.path}/${"n".repeat(255)}`, "x");
+  assertEquals(names(dir.path), ["n".repeat(255)]);
+});
+
+Deno.test("writeFileDurable() removes its temporary file when the rename fails", async () => {
+  await using dir = await tempDir();
+  await Deno.mkdir(`${dir.path}/d`);
+  await assertRejects(
+    () => writeFileDurable(`${dir.path}/d`, "x"),
+    Error,
+    `Cannot write file "${dir.path}/d": is a directory`,
+  );
+  assertEquals(names(dir.path), ["d"]);
+});
+
+Deno.test("writeFileDurable() names the file when its directory is missing", async () => {
+  await using dir = await tempDir();
+  await assertRejects(
+    () => writeFileDurable(`${dir.path}/none/x`, "x"),
+    Error,
+    `Cannot write file "${dir.path}/none/x": no such file or directory`,
+  );
+});
+
+Deno.test("readTextIfPresent() tells absence from damage", async () => {
+  await using dir = await tempDir();
+  assertEquals(await readTextIfPresent(`${dir.path}/none`), undefined);
+  await Deno.writeFile(`${dir.path}/bad`, new Uint8Array([0x7b, 0xff]));
+  await assertRejects(() => readTextIfPresent(`${dir.path}/bad`), SyntaxError, "it is not UTF-8");
+  await assertRejects(() => readTextIfPresent(dir.path), Error, `Cannot read file "${dir.path}":`);
+});
+
+Deno.test("ensureDir() makes parents, sets the mode, refuses a file", async () => {
+  await using dir = await tempDir();
+  const path = `${dir.path}/a/b`;
+  await ensureDir(path, 0o700);
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
+  assertEquals((await Deno.stat(`${dir.path}/a`)).mode! & 0o777, 0o755);
+  await Deno.chmod(path, 0o755);
+  await ensureDir(path);
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o755);
+  await ensureDir(path, 0o700);
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
+  await Deno.writeTextFile(`${dir.path}/f`, "");
+  await assertRejects(
+    () => ensureDir(`${dir.path}/f`, 0o700),
+    Error,
+    `Cannot make directory "${dir.path}/f": it is not a directory`,
+  );
+});
+
+Deno.test("ensureDir() works when several make the same directory", async () => {
+  await using dir = await tempDir();
+  await Promise.all(Array.from({ length: 20 }, () => ensureDir(`${dir.path}/p/q/r`, 0o700)));
+  assertEquals(names(`${dir.path}/p/q`), ["r"]);
+});
+
+Deno.test("removeOldTemps() removes what a killed writer left, and nothing else", async () => {
+  await using dir = await tempDir();
+  for (const name of [".flock-1.tmp", ".flock-2.tmp", ".other.tmp", "a"]) {
+    await Deno.writeTextFile(`${dir.path}/${name}`, "");
+  }
+  await Deno.utime(`${dir.path}/.flock-1.tmp`, 0, 0);
+  await removeOldTemps(dir.path);
+  assertEquals(names(dir.path), [".flock-2.tmp", ".other.tmp", "a"]);
+});
+
+function names(dir: string): string[] {
+  return [...Deno.readDirSync(dir)].map((entry) => entry.name).sort();
+}
+
+async function tempDir(): Promise<AsyncDisposable & { path: string }> {
+  const path = await Deno.makeTempDir({ prefix: "flock-fs-" });
+  return { path, [Symbol.asyncDispose]: () => Deno.remove(path, { recursive: true }) };
+}
