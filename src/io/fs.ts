@@ -1,6 +1,6 @@
 /**
- * Files that must survive a power cut, and a few reads: temporary file in the same directory, fsync,
- * rename, fsync of the directory. Imported by the CNI path: nothing from npm.
+ * Files that must survive a power cut (temporary file in the same directory, fsync, rename, fsync of
+ * the directory), a few reads, and watching a directory. Imported by the CNI path: nothing from npm.
  *
  * @module
  */
@@ -111,10 +111,85 @@ export async function removeOldTemps(dir: string, olderThanMs = 60_000): Promise
   }
 }
 
+/**
+ * Yields at once, then whenever something in a directory (not below it) may have changed, and every
+ * `pollMs` in any case; changes that come while the consumer works are one further yield. The directory
+ * may be missing, come, go and come again. Ends when the signal aborts.
+ *
+ * inotify is only a hint: a watch ends with the directory it was made for, and may be refused
+ * (`fs.inotify.max_user_watches`). What is read in the directory decides.
+ */
+export async function* watchDir(
+  dir: string,
+  options: { readonly signal: AbortSignal; readonly pollMs?: number },
+): AsyncGenerator<void, void, void> {
+  const { signal, pollMs = 5_000 } = options;
+  let wake = Promise.withResolvers<void>();
+  const abort = (): void => wake.resolve();
+  signal.addEventListener("abort", abort);
+  let watch: { id: string; watcher: Deno.FsWatcher } | undefined;
+  async function follow(watcher: Deno.FsWatcher): Promise<void> {
+    for await (const event of watcher) {
+      // Reading is an event too, also our own.
+      if (event.kind === "access") continue;
+      // A directory made again may get the same inode.
+      if (event.kind === "remove" && event.paths.includes(dir)) watch = close(watch);
+      wake.resolve();
+    }
+  }
+  try {
+    while (!signal.aborted) {
+      const id = await identityOf(dir);
+      if (id !== watch?.id) {
+        watch = close(watch);
+        const watcher = id === undefined ? undefined : openWatcher(dir);
+        if (watcher !== undefined && id !== undefined) {
+          watch = { id, watcher };
+          follow(watcher).catch(() => watch = close(watch));
+        }
+      }
+      wake = Promise.withResolvers();
+      yield;
+      if (signal.aborted) return;
+      const timer = setTimeout(() => wake.resolve(), pollMs);
+      await wake.promise;
+      clearTimeout(timer);
+    }
+  } finally {
+    signal.removeEventListener("abort", abort);
+    close(watch);
+  }
+}
+
 /** Puts a directory's entries on the disk: a rename is durable only after this (fsync(2)). */
 export async function syncDir(dir: string): Promise<void> {
   using handle = await Deno.open(dir, { read: true });
   await handle.sync();
+}
+
+async function identityOf(dir: string): Promise<string | undefined> {
+  try {
+    const { dev, ino, isDirectory } = await Deno.stat(dir);
+    return isDirectory ? `${dev}:${ino}` : undefined;
+  } catch {
+    return undefined; // whoever reads the directory says why it cannot be read
+  }
+}
+
+function openWatcher(dir: string): Deno.FsWatcher | undefined {
+  try {
+    return Deno.watchFs(dir, { recursive: false });
+  } catch {
+    return undefined; // polling does without
+  }
+}
+
+function close(watch: { readonly watcher: Deno.FsWatcher } | undefined): undefined {
+  try {
+    watch?.watcher.close();
+  } catch (error) {
+    if (!(error instanceof Deno.errors.BadResource)) throw error; // it has ended by itself
+  }
 }
 
 function isTempName(name: string): boolean {

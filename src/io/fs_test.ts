@@ -1,5 +1,5 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { ensureDir, readTextIfPresent, removeOldTemps, writeFileDurable } from "./fs.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { ensureDir, readTextIfPresent, removeOldTemps, watchDir, writeFileDurable } from "./fs.ts";
 
 Deno.test("writeFileDurable() replaces a file and leaves nothing else", async () => {
   await using dir = await tempDir();
@@ -92,6 +92,48 @@ Deno.test("removeOldTemps() removes what a killed writer left, and nothing else"
   await removeOldTemps(dir.path);
   assertEquals(names(dir.path), [".flock-2.tmp", ".other.tmp", "a"]);
 });
+
+Deno.test("watchDir() tells of a rename at once, and not of reading", async () => {
+  await using dir = await tempDir();
+  const stop = new AbortController();
+  const watch = watchDir(dir.path, { signal: stop.signal, pollMs: 60_000 });
+  await watch.next();
+  const changed = watch.next();
+  await writeFileDurable(`${dir.path}/a`, "x");
+  assertEquals((await changed).done, false);
+  let idle = watch.next();
+  while (await within(50, idle)) idle = watch.next();
+  await readTextIfPresent(`${dir.path}/a`);
+  assertEquals(await within(50, idle), undefined);
+  stop.abort();
+  assertEquals((await idle).done, true);
+});
+
+Deno.test("watchDir() follows a directory that comes, goes and comes again", async () => {
+  await using dir = await tempDir();
+  const stop = new AbortController();
+  const path = `${dir.path}/d`;
+  const watch = watchDir(path, { signal: stop.signal, pollMs: 400 });
+  assertEquals((await watch.next()).done, false);
+  for (let n = 0; n < 2; n++) {
+    await Deno.mkdir(path);
+    await watch.next();
+    let idle = watch.next();
+    while (await within(100, idle)) idle = watch.next();
+    await Deno.writeTextFile(`${path}/x`, "");
+    assert(await within(250, idle), "it waited for the poll");
+    await Deno.remove(path, { recursive: true });
+  }
+  stop.abort();
+  for await (const _ of watch);
+});
+
+/** What a promise gives within some milliseconds; undefined when it does not. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
+  const { promise: late, resolve } = Promise.withResolvers<undefined>();
+  const timer = setTimeout(() => resolve(undefined), ms);
+  return await Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
 
 function names(dir: string): string[] {
   return [...Deno.readDirSync(dir)].map((entry) => entry.name).sort();
