@@ -27,3 +27,9 @@ export const BIRD_METRIC = 32;
 /** The pods' gateways, the same on every node. */
 export const GATEWAY6 = "fe80::1";
 export const GATEWAY4 = "169.254.1.1";
+
+/** Metrics of the unreachable routes behind the node's prefixes: worse than any route to a pod. */
+export const UNREACHABLE_METRIC = { ipv4: 1000, ipv6: 2000 } as const;
+
+/** Names of host veths begin with this; eight hexadecimal digits follow. */
+export const LINK_PREFIX = "flock";

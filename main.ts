@@ -1,0 +1,30 @@
+/**
+ * The one executable: decides what it was started as, and loads only that. Nothing is imported
+ * statically, so that the CNI plugin starts as fast as Deno does.
+ *
+ * | started with                       | it is                         |
+ * | ---------------------------------- | ----------------------------- |
+ * | `CNI_COMMAND` and no argument      | the CNI plugin                |
+ * | an argument                        | that command                  |
+ * | neither, as `flock-agent`          | `flock agent`                 |
+ * | neither, as `flock-installer`      | `flock install`               |
+ * | neither                            | help, exit 2                  |
+ *
+ * @module
+ */
+if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
+  const { main } = await import("./src/cni/main.ts");
+  await main();
+} else {
+  const { main } = await import("./src/cli/main.ts");
+  Deno.exit(await main(Deno.args.length > 0 ? Deno.args : await argumentsOfName()));
+}
+
+/** What the name of the executable stands for. Only `node:process` tells argv[0], hence only here. */
+async function argumentsOfName(): Promise<string[]> {
+  const { argv0 } = await import("node:process");
+  const name = argv0.slice(argv0.lastIndexOf("/") + 1);
+  if (name === "flock-agent") return ["agent"];
+  if (name === "flock-installer") return ["install"];
+  return [];
+}

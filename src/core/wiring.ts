@@ -1,0 +1,180 @@
+/**
+ * How a pod is joined to the node, as values: names, hardware addresses, and the lines for `ip -batch`
+ * on both ends. Every object can be recognised after a restart by its name, alias or route protocol.
+ *
+ *     pod   eth0  2001:db8:f001::a/128, 10.244.1.2/32       default via fe80::1, 169.254.1.1
+ *            |    veth; each end has a permanent neighbour entry for the other: no ARP, no NDP, no DAD
+ *     node  flock1a2b3c4d  fe80::1, 169.254.1.1 (scope host)      host routes, protocol 143 or 144
+ *
+ * @module
+ */
+import {
+  type Address,
+  contains,
+  type Family,
+  formatPrefix,
+  hostPrefix,
+  parseAddress,
+  type Prefix,
+} from "./cidr.ts";
+import {
+  GATEWAY4,
+  GATEWAY6,
+  LINK_PREFIX,
+  PROTO_ANNOUNCED,
+  PROTO_LOCAL,
+  ROUTE_METRIC,
+} from "./config.ts";
+import { fnv1a32 } from "./iid.ts";
+
+/** Longest alias the kernel takes, in bytes (IFALIASZ less the terminator). */
+const MAX_ALIAS = 255;
+
+/** Whom a host veth belongs to. */
+export interface LinkOwner {
+  readonly containerId: string;
+  readonly ifname: string;
+  readonly namespace: string;
+  readonly podName: string;
+  readonly podUid: string;
+}
+
+/** One attachment, ready to be made or checked. Addresses are canonical text without a length. */
+export interface Wiring {
+  readonly owner: LinkOwner;
+  readonly hostIfname: string;
+  readonly netns: string;
+  readonly mtu: number;
+  /** The pod's own address of each family, source of what it sends. */
+  readonly primary: Readonly<Partial<Record<Family, string>>>;
+  /** Further addresses on the container interface. */
+  readonly extra: readonly string[];
+  /** Bound on the pod's `lo`, deprecated: never a source address by accident. */
+  readonly anycast: readonly string[];
+}
+
+/**
+ * Name of the host veth: `flock` and eight hexadecimal digits of FNV-1a-32. A name taken by another
+ * attachment is hashed again with a number.
+ */
+export function hostIfnameOf(
+  { containerId, ifname }: { containerId: string; ifname: string },
+  isTaken: (name: string) => boolean,
+): string {
+  const hash = (text: string): string => LINK_PREFIX + fnv1a32(text).toString(16).padStart(8, "0");
+  let name = hash(ifname === "eth0" ? containerId : `${containerId}/${ifname}`);
+  for (let n = 1; isTaken(name); n++) name = hash(`${containerId}/${ifname}/${n}`);
+  return name;
+}
+
+/** True for the name of a link that flock made. */
+export function isHostIfname(name: string): boolean {
+  return /^flock[0-9a-f]{8}$/.test(name);
+}
+
+/** Hardware address of the host end, from its name: locally administered, unicast. */
+export function hostMacOf(hostIfname: string): string {
+  return macOf("02:f0", hostIfname);
+}
+
+/** Hardware address of the pod's end. */
+export function podMacOf(hostIfname: string): string {
+  return macOf("06:f0", hostIfname);
+}
+
+/** The alias of a host veth: for people who read `ip link`, and to know the owner after a loss of state. */
+export function renderAlias(owner: LinkOwner): string {
+  const { containerId, ifname, namespace, podName, podUid } = owner;
+  const rest = `:${podUid}:${containerId}:${ifname}`;
+  const pod = `flock:1:${namespace}/${podName}`;
+  // The container's identity is what matters; a pod's name that is too long is cut.
+  return (pod.slice(0, Math.max(0, MAX_ALIAS - rest.length)) + rest).slice(0, MAX_ALIAS);
+}
+
+/** Reads an alias; undefined when it is not one of ours. */
+export function parseAlias(alias: string): LinkOwner | undefined {
+  const match = /^flock:1:([^/:]*)\/([^/:]*):([^:]*):([^:]+):([^:]+)$/.exec(alias);
+  if (!match) return undefined;
+  const [, namespace = "", podName = "", podUid = "", containerId = "", ifname = ""] = match;
+  return { containerId, ifname, namespace, podName, podUid };
+}
+
+/** Every address that is routed to the host veth, primary ones first. */
+export function routedAddresses(wiring: Pick<Wiring, "primary" | "extra">): readonly Address[] {
+  const { ipv6, ipv4 } = wiring.primary;
+  return [ipv6, ipv4, ...wiring.extra].filter((text) => text !== undefined).map(parseAddress);
+}
+
+/** Route protocol of a pod's address: announced by itself unless a prefix of the node covers it. */
+export function protocolOf(address: Address, nodePrefixes: readonly Prefix[]): number {
+  return nodePrefixes.some((prefix) => contains(prefix, address)) ? PROTO_LOCAL : PROTO_ANNOUNCED;
+}
+
+/** The lines that make the node's end (and, born inside the pod's namespace, the pod's). */
+export function hostBatch(wiring: Wiring, nodePrefixes: readonly Prefix[]): readonly string[] {
+  const { hostIfname: dev, mtu, owner, netns, primary } = wiring;
+  const podMac = podMacOf(dev);
+  const addresses = routedAddresses(wiring).map((address) => ({
+    cidr: hostCidr(address),
+    protocol: protocolOf(address, nodePrefixes),
+  }));
+  return [
+    `link add ${dev} address ${hostMacOf(dev)} mtu ${mtu} type veth ` +
+    `peer name ${owner.ifname} netns ${netns} address ${podMac} mtu ${mtu}`,
+    // Lines of their own: inside "link add" the first is refused and the second silently ignored.
+    `link set ${dev} addrgenmode none`,
+    `link set ${dev} alias ${renderAlias(owner)}`,
+    `link set ${dev} up`,
+    ...(primary.ipv6 ? [`addr add ${GATEWAY6}/64 dev ${dev} nodad`] : []),
+    // Scope host: the node answers for the pods' gateway and never uses it as a source.
+    ...(primary.ipv4 ? [`addr add ${GATEWAY4}/32 dev ${dev} scope host`] : []),
+    ...addresses.map(({ cidr }) =>
+      `neigh replace ${cidr.split("/")[0]} dev ${dev} lladdr ${podMac} nud permanent`
+    ),
+    ...addresses.map(({ cidr, protocol }) =>
+      `route replace ${cidr} dev ${dev} proto ${protocol} metric ${ROUTE_METRIC}`
+    ),
+  ];
+}
+
+/** The lines that make the pod's end, for `ip -batch` inside its namespace. */
+export function podBatch(wiring: Wiring): readonly string[] {
+  const { hostIfname, owner: { ifname: dev }, primary: { ipv6, ipv4 } } = wiring;
+  const mac = hostMacOf(hostIfname);
+  return [
+    "link set lo up",
+    // No link-local address, so no router solicitation and no duplicate address detection.
+    `link set ${dev} addrgenmode none`,
+    `link set ${dev} up`,
+    ...routedAddresses(wiring).map((a) =>
+      `addr add ${hostCidr(a)} dev ${dev}${a.family === "ipv6" ? " nodad" : ""}`
+    ),
+    // "src": with a second address the kernel would otherwise pick one by longest prefix.
+    ...(ipv6
+      ? [
+        `neigh replace ${GATEWAY6} dev ${dev} lladdr ${mac} nud permanent`,
+        `route replace default via ${GATEWAY6} dev ${dev} src ${ipv6}`,
+      ]
+      : []),
+    ...(ipv4
+      ? [
+        `neigh replace ${GATEWAY4} dev ${dev} lladdr ${mac} nud permanent`,
+        `route replace ${GATEWAY4} dev ${dev} scope link src ${ipv4}`,
+        `route replace default via ${GATEWAY4} dev ${dev} src ${ipv4}`,
+      ]
+      : []),
+    ...wiring.anycast.map(parseAddress).map((a) =>
+      `addr add ${hostCidr(a)} dev lo${a.family === "ipv6" ? " nodad" : ""} preferred_lft 0`
+    ),
+  ];
+}
+
+/** CIDR notation of one address, canonical. */
+export function hostCidr(address: Address): string {
+  return formatPrefix(hostPrefix(address));
+}
+
+function macOf(head: string, hostIfname: string): string {
+  const digits = hostIfname.slice(LINK_PREFIX.length);
+  return [head, ...(digits.match(/../g) ?? [])].join(":");
+}

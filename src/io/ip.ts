@@ -1,0 +1,261 @@
+/**
+ * `ip` on the node and inside pods: wires and unwires an attachment, reads what the kernel has, applies
+ * route changes. One process per step: sysctls that belong to a step are read and written in it.
+ *
+ * @module
+ */
+import {
+  type IpLink,
+  type IpRoute,
+  type Json,
+  parseIpBatch,
+  parseLinks,
+  parseNeighbors,
+  parseRoutes,
+} from "../core/ip_state.ts";
+import { CniCode, CniError } from "../core/errors.ts";
+import type { ObservedEnd } from "../core/wiring_check.ts";
+import {
+  CommandError,
+  type CommandOutput,
+  type RunCommand,
+  runCommand,
+  toolPath,
+} from "./command.ts";
+
+/** Exit statuses of our own in the shell scripts below: no namespace, or the node's own. */
+const NO_NETNS = 90;
+const OWN_NETNS = 91;
+
+/** What `Ip.observe` reads. */
+export interface KernelState {
+  readonly links: readonly IpLink[];
+  /** Routes of protocols 143 and 144, any table. */
+  readonly routes: readonly IpRoute[];
+  /** Default routes of the main table, both families. */
+  readonly defaultRoutes: readonly IpRoute[];
+}
+
+/** The kernel's network, through `ip`. */
+export interface Ip {
+  /**
+   * Runs a batch on the node, then writes sysctls (path below /proc/sys → value; absent ones are
+   * skipped). With `netns`, refuses when that path is absent or is the node's own namespace.
+   */
+  runHost(step: Step & { readonly netns?: string }): Promise<void>;
+  /** Writes sysctls, then runs a batch inside a network namespace. */
+  runPod(netns: string, step: Step & { readonly enableIpv6?: boolean }): Promise<void>;
+  /** Deletes a link of the node; one that is not there is no error. */
+  deleteLink(ifname: string): Promise<void>;
+  /** One link of the node with its addresses; undefined when there is none. */
+  link(ifname: string): Promise<IpLink | undefined>;
+  /** The node's end of an attachment. */
+  inspectHost(ifname: string, sysctls: readonly string[]): Promise<ObservedEnd>;
+  /** The pod's end of an attachment. */
+  inspectPod(netns: string, sysctls: readonly string[]): Promise<ObservedEnd>;
+  /** All links, and the routes that are or could be ours. */
+  observe(): Promise<KernelState>;
+  /** The route the kernel takes to an address; undefined when there is none. */
+  routeTo(address: string): Promise<IpRoute | undefined>;
+}
+
+/** Lines for `ip -batch` and the sysctls that go with them. */
+export interface Step {
+  readonly batch: readonly string[];
+  readonly sysctls?: Readonly<Record<string, string>>;
+}
+
+/** Writes "path value" pairs, `$@`, below /proc/sys; absent ones are skipped. */
+const WRITE_SYSCTLS =
+  'while [ $# -gt 1 ]; do [ ! -e "/proc/sys/$1" ] || echo "$2" >"/proc/sys/$1" || exit 1; shift 2; done';
+
+const HOST_SCRIPT = `
+ip=$1 netns=$2; shift 2
+if [ -n "$netns" ]; then
+  [ -e "$netns" ] || exit ${NO_NETNS}
+  [ "$netns" -ef /proc/self/ns/net ] && exit ${OWN_NETNS}
+fi
+"$ip" -batch - || exit
+${WRITE_SYSCTLS}`;
+
+/** `$2` is 1 for a pod with IPv6: some runtimes switch it off in a new namespace. */
+const POD_SCRIPT = `
+ip=$1 ipv6=$2; shift 2
+if [ "$ipv6" = 1 ]; then
+  for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do
+    if read -r v <"$f" && [ "$v" != 0 ]; then echo 0 >"$f" || exit 1; fi
+  done
+fi
+${WRITE_SYSCTLS}
+exec "$ip" -batch -`;
+
+/** Prints "path value" lines, an empty line, then what the batch prints. */
+const INSPECT_SCRIPT = `
+ip=$1; shift
+for p; do if read -r v <"/proc/sys/$p"; then echo "$p $v"; fi; done 2>/dev/null
+echo
+exec "$ip" -j -batch -`;
+
+/** The real `ip`. */
+export function createIp(run: RunCommand = runCommand): Ip {
+  const shell = (
+    prefix: readonly string[],
+    script: string,
+    args: readonly string[],
+    stdin: string,
+  ): Promise<CommandOutput> => {
+    const command = ["-c", script, "flock", toolPath("ip"), ...args];
+    return prefix.length > 0
+      ? run("nsenter", [...prefix, toolPath("sh"), ...command], { stdin })
+      : run("sh", command, { stdin });
+  };
+  const inNetns = (netns: string): readonly string[] => [`--net=${netns}`];
+
+  const inspect = async (
+    prefix: readonly string[],
+    sysctls: readonly string[],
+    batch: readonly string[],
+  ): Promise<ObservedEnd> => {
+    const { stdout } = await shell(prefix, INSPECT_SCRIPT, sysctls, lines(batch));
+    const split = stdout.startsWith("\n") ? 0 : stdout.indexOf("\n\n") + 1;
+    const [links, routes, neighbors] = parseIpBatch(stdout.slice(split), 3);
+    return {
+      links: parseLinks(links!),
+      routes: parseRoutes(routes!),
+      neighbors: parseNeighbors(neighbors!),
+      sysctls: Object.fromEntries(
+        stdout.slice(0, split).split("\n").filter((line) => line !== "")
+          .map((line) => line.split(" ") as [string, string]),
+      ),
+    };
+  };
+
+  return {
+    async runHost({ batch, sysctls = {}, netns = "" }) {
+      const args = [netns, ...Object.entries(sysctls).flat()];
+      try {
+        await shell([], HOST_SCRIPT, args, lines(batch));
+      } catch (error) {
+        throw explain(error, batch, netns);
+      }
+    },
+
+    async runPod(netns, { batch, sysctls = {}, enableIpv6 = false }) {
+      const args = [enableIpv6 ? "1" : "0", ...Object.entries(sysctls).flat()];
+      try {
+        await shell(inNetns(netns), POD_SCRIPT, args, lines(batch));
+      } catch (error) {
+        throw explain(error, batch, netns);
+      }
+    },
+
+    async deleteLink(ifname) {
+      try {
+        await run("ip", ["link", "delete", "dev", ifname]);
+      } catch (error) {
+        if (!isMissingLink(error)) throw error;
+      }
+    },
+
+    async link(ifname) {
+      try {
+        const { stdout } = await run("ip", ["-j", "addr", "show", "dev", ifname]);
+        return parseLinks(JSON.parse(stdout) as Json[])[0];
+      } catch (error) {
+        if (isMissingLink(error)) return undefined;
+        throw error;
+      }
+    },
+
+    async inspectHost(ifname, sysctls) {
+      try {
+        return await inspect([], sysctls, [
+          `addr show dev ${ifname}`,
+          `route show table all dev ${ifname}`,
+          `neigh show dev ${ifname}`,
+        ]).then((end) => ({
+          ...end,
+          // Asked for one device, ip does not repeat its name.
+          routes: end.routes.map((route) => ({ ...route, dev: ifname })),
+          neighbors: end.neighbors.map((neighbor) => ({ ...neighbor, dev: ifname })),
+        }));
+      } catch (error) {
+        if (!isMissingLink(error)) throw error;
+        return { links: [], routes: [], neighbors: [], sysctls: {} };
+      }
+    },
+
+    async inspectPod(netns, sysctls) {
+      try {
+        return await inspect(inNetns(netns), sysctls, [
+          "addr show",
+          "route show table all",
+          "neigh show",
+        ]);
+      } catch (error) {
+        throw explain(error, [], netns);
+      }
+    },
+
+    async observe() {
+      const { stdout } = await run("ip", ["-j", "-batch", "-"], {
+        stdin: lines([
+          "addr show",
+          "route show table all proto 143",
+          "route show table all proto 144",
+          "route show table all default",
+        ]),
+      });
+      const [links, local, announced, defaults] = parseIpBatch(stdout, 4);
+      return {
+        links: parseLinks(links!),
+        routes: [
+          ...parseRoutes(local!).map((route) => ({ ...route, protocol: "143" })),
+          ...parseRoutes(announced!).map((route) => ({ ...route, protocol: "144" })),
+        ],
+        defaultRoutes: parseRoutes(defaults!).filter(({ table, dst }) =>
+          table === "main" && dst.endsWith("/0")
+        ),
+      };
+    },
+
+    async routeTo(address) {
+      try {
+        const { stdout } = await run("ip", ["-j", "route", "get", address]);
+        return parseRoutes(JSON.parse(stdout) as Json[])[0];
+      } catch (error) {
+        if (error instanceof CommandError && error.exitCode === 2) return undefined;
+        throw error;
+      }
+    },
+  };
+}
+
+/** True when `ip` says that a link does not exist. */
+function isMissingLink(error: unknown): boolean {
+  return error instanceof CommandError &&
+    /Cannot find device|does not exist|No such device/.test(error.stderr);
+}
+
+/** The failure of a batch, with the line that failed; code 8 when the namespace is the trouble. */
+function explain(error: unknown, batch: readonly string[], netns: string): unknown {
+  if (!(error instanceof CommandError)) return error;
+  const invalid = (state: string): CniError =>
+    new CniError(CniCode.invalidNetns, `Cannot use network namespace "${netns}": ${state}`, {
+      cause: error,
+    });
+  if (error.exitCode === NO_NETNS) return invalid("no such path");
+  if (error.exitCode === OWN_NETNS) return invalid("it is the node's own");
+  if (netns !== "" && /^nsenter: /m.test(error.stderr)) return invalid("it cannot be entered");
+  if (/Invalid "netns" value/.test(error.stderr)) return invalid("it is not a network namespace");
+  const failed = /^Command failed -:(\d+)/m.exec(error.stderr);
+  const line = failed ? batch[Number(failed[1]) - 1] : undefined;
+  if (line === undefined) return error;
+  const why = error.stderr.split("\n").filter((text) => !text.startsWith("Command failed"))
+    .join(" ").trim();
+  return new CniError(CniCode.wiringFailed, `Cannot run "ip ${line}": ${why}`, { cause: error });
+}
+
+function lines(batch: readonly string[]): string {
+  return batch.map((line) => `${line}\n`).join("");
+}
