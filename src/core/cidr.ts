@@ -12,6 +12,9 @@ export type Family = "ipv4" | "ipv6";
 /** Both families, IPv6 first. */
 export const FAMILIES: readonly Family[] = ["ipv6", "ipv4"];
 
+/** The families' names for people. */
+export const FAMILY_NAMES: Readonly<Record<Family, string>> = { ipv6: "IPv6", ipv4: "IPv4" };
+
 /** One IP address, no length. */
 export interface Address {
   readonly family: Family;
@@ -127,8 +130,13 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 
 /** What an address is for, by its range. */
 export function scopeOf(address: Address): Scope {
-  for (const [scope, prefix] of SCOPES) if (contains(prefix, address)) return scope;
+  for (const [scope, prefix] of SCOPE_PREFIXES) if (contains(prefix, address)) return scope;
   return "unicast";
+}
+
+/** True when every address of a prefix is for one host: no range of another scope is inside or around it. */
+export function isUnicast(prefix: Prefix): boolean {
+  return SCOPE_PREFIXES.every(([, other]) => !overlaps(prefix, other));
 }
 
 /** Orders prefixes: IPv4 first, then by address, then by length. */
@@ -142,7 +150,8 @@ function fromBytes(bytes: number[]): bigint {
   return bytes.reduce((value, byte) => (value << 8n) | BigInt(byte), 0n);
 }
 
-const SCOPES: readonly (readonly [Scope, Prefix])[] = ([
+/** The ranges that are not unicast, with what they are for; the first that fits decides. */
+export const SCOPE_PREFIXES: readonly (readonly [Scope, Prefix])[] = ([
   ["unspecified", "0.0.0.0/8"],
   ["unspecified", "::/128"],
   ["loopback", "127.0.0.0/8"],
