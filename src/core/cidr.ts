@@ -134,7 +134,7 @@ export function scopeOf(address: Address): Scope {
   return "unicast";
 }
 
-/** True when every address of a prefix is for one host: no range of another scope is inside or around it. */
+/** True when a prefix is unicast throughout: no range of another scope is inside or around it. */
 export function isUnicast(prefix: Prefix): boolean {
   return SCOPE_PREFIXES.every(([, other]) => !overlaps(prefix, other));
 }
