@@ -1,0 +1,123 @@
+/**
+ * `deno task test`: set-up, build, the gate, then the tests that need root and the executable.
+ * `deno task ok` (`--gate`): the gate alone. Names given as arguments limit it to those steps.
+ *
+ * Everything runs even after a failure. The numbers come from the reports that `deno test` writes; what
+ * failed without a report (formatting, a tier that died, a test file that did not load) counts as one
+ * failure each. The last line is `N passed, N failed`; the status is 1 when a test failed or none ran.
+ *
+ * @module
+ */
+import { build } from "./build.ts";
+import { countTests } from "./junit.ts";
+import { ROOT, run } from "./run.ts";
+import { setUp } from "./setup.ts";
+import { type Check, CHECKS, GATE_TIERS, MACHINE_TIERS, type Tier } from "./tiers.ts";
+
+const REPORTS = `${ROOT}/.reports`;
+const failed: string[] = [];
+const skipped: string[] = [];
+let passed = 0;
+
+async function main(args: readonly string[]): Promise<number> {
+  const gateOnly = args.includes("--gate");
+  const only = args.filter((arg) => !arg.startsWith("-"));
+  const wanted = (step: { readonly name: string }): boolean =>
+    only.length === 0 || only.includes(step.name);
+  const tiers = (gateOnly ? GATE_TIERS : [...GATE_TIERS, ...MACHINE_TIERS]).filter(wanted);
+  const checks = CHECKS.filter(wanted);
+  const unknown = only.filter((name) => ![...checks, ...tiers].some((step) => step.name === name));
+  if (unknown.length > 0) {
+    say(`Cannot run "${unknown.join(", ")}": no such step`);
+    return 2;
+  }
+  if (!gateOnly) {
+    const status = await setUp("test", { install: !args.includes("--no-install") });
+    if (status !== 0) return status;
+    await runBuild();
+  }
+  await Deno.remove(REPORTS, { recursive: true }).catch(ignoreNotFound);
+  await Deno.mkdir(REPORTS, { recursive: true });
+  for (const check of checks) await runCheck(check);
+  for (const tier of tiers) await runTier(tier);
+  for (const name of skipped) say(`skipped: ${name}`);
+  for (const name of failed) say(`failed: ${name}`);
+  if (skipped.length > 0) say(`${skipped.length} skipped`);
+  say(`${passed} passed, ${failed.length} failed`);
+  return failed.length > 0 || passed === 0 ? 1 : 0;
+}
+
+async function runBuild(): Promise<void> {
+  heading("build");
+  try {
+    await build();
+  } catch (error) {
+    fail(`build: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+async function runCheck({ name, args }: Check): Promise<void> {
+  heading(name);
+  const { code } = await run([Deno.execPath(), ...args], { show: true });
+  if (code !== 0) fail(`${name}: deno ${args.join(" ")} ended with status ${code}`);
+}
+
+async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<void> {
+  heading(name);
+  const files = (await Promise.all(paths.map(testFiles))).flat();
+  // Without a path "deno test" would run all there is.
+  if (files.length === 0) return fail(`${name}: no test files in ${paths.join(", ")}`);
+  const report = `${REPORTS}/${name}.xml`;
+  // The types were checked above, for all files at once.
+  const flags = ["--no-prompt", "--no-check", "--quiet", `--junit-path=${report}`, ...permissions];
+  let status: string | undefined;
+  try {
+    const { code } = await run([Deno.execPath(), "test", ...flags, ...files], {
+      show: true,
+      timeoutMs,
+    });
+    if (code !== 0) status = `ended with status ${code}`;
+  } catch (error) {
+    status = error instanceof Error ? error.message : String(error);
+  }
+  const text = await Deno.readTextFile(report).catch(ignoreNotFound);
+  if (text === undefined) return fail(`${name}: no report (${status ?? "ended with status 0"})`);
+  const counts = countTests(text);
+  const absent = files.filter((file) => !counts.files.includes(file));
+  passed += counts.passed;
+  skipped.push(...counts.skipped);
+  for (const test of counts.failed) fail(test);
+  for (const file of absent) fail(`${file}: did not load, or holds no test`);
+  if (status !== undefined && counts.failed.length + absent.length === 0) {
+    fail(`${name}: ${status}`);
+  }
+}
+
+/** The test files at a path, relative to the root, sorted; none when the path is absent. */
+async function testFiles(path: string): Promise<string[]> {
+  const info = await Deno.stat(`${ROOT}/${path}`).catch(ignoreNotFound);
+  if (info === undefined) return [];
+  if (info.isFile) return [path];
+  const entries = (await Array.fromAsync(Deno.readDir(`${ROOT}/${path}`)))
+    .filter((entry) => entry.isDirectory || entry.name.endsWith("_test.ts"))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  return (await Promise.all(entries.map(({ name }) => testFiles(`${path}/${name}`)))).flat();
+}
+
+function fail(what: string): void {
+  failed.push(what);
+}
+
+function heading(name: string): void {
+  say(`\n── ${name}`);
+}
+
+function say(line: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(`${line}\n`));
+}
+
+function ignoreNotFound(error: unknown): undefined {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}
+
+Deno.exit(await main(Deno.args));

@@ -1,0 +1,62 @@
+/**
+ * The steps of the gate and the tiers of tests: what each runs and what it may do. Tiers are named and
+ * explained in CONTRIBUTING.md.
+ *
+ * @module
+ */
+
+/** A command that passes or fails as a whole. */
+export interface Check {
+  readonly name: string;
+  readonly args: readonly string[];
+}
+
+/** Tests that run together, with the same permissions, and write one report. */
+export interface Tier {
+  readonly name: string;
+  /** Test files, or directories of them. */
+  readonly paths: readonly string[];
+  readonly permissions: readonly string[];
+  readonly timeoutMs: number;
+}
+
+export const CHECKS: readonly Check[] = [
+  { name: "fmt", args: ["fmt", "--check", "--quiet"] },
+  { name: "lint", args: ["lint", "--quiet"] },
+  { name: "check", args: ["check", "--quiet", "--frozen"] },
+];
+
+/** Real files, sockets and programs, but no foreign code, no /proc and no prompts. */
+const MOST = [
+  "--allow-read",
+  "--allow-write",
+  "--allow-env",
+  "--allow-net",
+  "--allow-run",
+  "--allow-sys",
+];
+
+/** What needs neither root nor the executable. */
+export const GATE_TIERS: readonly Tier[] = [
+  // Without any permission: a call from src/core to the outside fails.
+  { name: "unit", paths: ["src/core"], permissions: [], timeoutMs: 120_000 },
+  {
+    name: "fake",
+    paths: ["src/log_test.ts", "src/io", "src/cni", "src/agent", "src/cli", "src/lab", "scripts"],
+    permissions: MOST,
+    timeoutMs: 300_000,
+  },
+  { name: "golden", paths: ["tests/golden_test.ts"], permissions: MOST, timeoutMs: 120_000 },
+  {
+    name: "architecture",
+    paths: ["tests/architecture_test.ts", "tests/repository_test.ts"],
+    permissions: ["--allow-read", "--allow-write", "--allow-env", "--allow-run"],
+    timeoutMs: 120_000,
+  },
+];
+
+/** What needs root (and says so where it is not), and the executable. */
+export const MACHINE_TIERS: readonly Tier[] = [
+  { name: "netns", paths: ["tests/netns"], permissions: ["--allow-all"], timeoutMs: 1_800_000 },
+  { name: "e2e", paths: ["tests/e2e"], permissions: ["--allow-all"], timeoutMs: 1_200_000 },
+];
