@@ -69,11 +69,11 @@ const LIST_FIELDS = [["anycast", "anycast"], ["addresses", "addresses"]] as cons
 export function renderState(state: StoredState): string {
   const head = { version: VERSION, node: state.node, boot_id: state.bootId };
   const lastGiven = Object.entries(state.lastGiven).sort(([a], [b]) => a < b ? -1 : 1);
-  const lines = state.attachments
-    .map((attachment) => [attachmentKey(attachment), JSON.stringify(toWire(attachment))] as const)
+  const entries = state.attachments
+    .map((attachment) => [attachmentKey(attachment), lineOf(attachment)] as const)
     .sort(([a], [b]) => a < b ? -1 : 1)
     .map(([, line]) => `  ${line}`);
-  const list = lines.length === 0 ? "[]" : `[\n${lines.join(",\n")}\n ]`;
+  const list = entries.length === 0 ? "[]" : `[\n${entries.join(",\n")}\n ]`;
   return `${JSON.stringify(head, undefined, 1).slice(0, -2)},\n` +
     ` "last_given": ${JSON.stringify(Object.fromEntries(lastGiven))},\n` +
     ` "allocations": ${list}\n}\n`;
@@ -109,12 +109,19 @@ export function parseState(text: string): StoredState {
   };
 }
 
-function toWire(attachment: Attachment): Record<string, unknown> {
+/** The whole file is written at each change, and nearly all of its lines are the same each time. */
+const lines = new WeakMap<Attachment, string>();
+
+function lineOf(attachment: Attachment): string {
+  const known = lines.get(attachment);
+  if (known !== undefined) return known;
   const wire: Record<string, unknown> = {};
   for (const [key, field] of [...TEXT_FIELDS, ...OPTIONAL_TEXT_FIELDS, ...LIST_FIELDS]) {
     wire[key] = attachment[field];
   }
-  return { ...wire, state: attachment.state, result: attachment.result };
+  const line = JSON.stringify({ ...wire, state: attachment.state, result: attachment.result });
+  lines.set(attachment, line);
+  return line;
 }
 
 function fromWire(value: unknown, path: string): Attachment {

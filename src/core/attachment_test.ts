@@ -94,12 +94,15 @@ Deno.test("parseState() gives back what was rendered", () => {
     ],
   });
   const list = fc.uniqueArray(attachment, { selector: (a) => a.containerId });
-  fc.assert(fc.property(list, text, (attachments, node) => {
-    const parsed = parseState(renderState({ ...STATE, node, attachments }));
-    assertEquals(parsed.node, node);
-    const byId = (a: Attachment, b: Attachment): number => a.containerId < b.containerId ? -1 : 1;
-    assertEquals(parsed.attachments.toSorted(byId), attachments.toSorted(byId));
-  }));
+  fc.assert(
+    fc.property(list, text, (attachments, node) => {
+      const parsed = parseState(renderState({ ...STATE, node, attachments }));
+      assertEquals(parsed.node, node);
+      const byId = (a: Attachment, b: Attachment): number => a.containerId < b.containerId ? -1 : 1;
+      assertEquals(parsed.attachments.toSorted(byId), attachments.toSorted(byId));
+    }),
+    { numRuns: 25 },
+  );
 });
 
 Deno.test("parseState() ignores unknown fields and a missing last_given", () => {
