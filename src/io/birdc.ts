@@ -1,0 +1,153 @@
+/**
+ * BIRD's control socket, through `birdc`. Each call has a deadline: BIRD that hangs must not hang the
+ * agent.
+ *
+ * @module
+ */
+import {
+  BirdCode,
+  type BirdProtocol,
+  type BirdReply,
+  parseBirdReply,
+  parseProtocols,
+} from "../core/bird_reply.ts";
+import { CommandError, type RunCommand, runCommand } from "./command.ts";
+
+/** Milliseconds that one call may take. */
+const DEADLINE_MS = 2_000;
+
+/** Replies after which BIRD uses the file, now or when it is done with an earlier one. */
+const RELOADED: readonly number[] = [
+  BirdCode.reconfigured,
+  BirdCode.reconfiguring,
+  BirdCode.reconfigurationQueued,
+];
+
+/** No BIRD answers on the socket. */
+export class BirdAbsentError extends Error {
+  override readonly name = "BirdAbsentError";
+}
+
+/** BIRD answered that something is wrong: with the file, or with what was asked. */
+export class BirdRefusedError extends Error {
+  override readonly name = "BirdRefusedError";
+
+  constructor(message: string, readonly code: number, options: ErrorOptions = {}) {
+    super(message, options);
+  }
+}
+
+/** What BIRD says of itself. */
+export interface BirdStatus {
+  readonly version: string;
+  readonly routerId: string;
+  /** Local times of the node, as BIRD prints them. */
+  readonly startedAt: string;
+  readonly configuredAt: string;
+}
+
+/** BIRD's control socket. Every method throws {@linkcode BirdAbsentError} when no BIRD answers. */
+export interface Birdc {
+  /**
+   * Checks a file as a configuration without using it.
+   *
+   * @throws {BirdRefusedError} when BIRD would refuse it
+   */
+  configureCheck(path: string): Promise<void>;
+  /**
+   * Has BIRD read its configuration file again.
+   *
+   * @throws {BirdRefusedError} when BIRD goes on with the old one
+   */
+  configure(): Promise<void>;
+  status(): Promise<BirdStatus>;
+  protocols(): Promise<readonly BirdProtocol[]>;
+  /** Has BIRD end so that its peers keep its routes for the restart time (RFC 4724). */
+  gracefulRestart(): Promise<void>;
+  /** Has BIRD say goodbye to its peers, which drop its routes, and end. */
+  down(): Promise<void>;
+}
+
+/** The real control socket. */
+export function createBirdc(
+  options: { readonly socket: string; readonly run?: RunCommand },
+): Birdc {
+  const { socket, run = runCommand } = options;
+
+  async function ask(...words: readonly string[]): Promise<BirdReply> {
+    const command = ["-s", socket, "-v", ...words];
+    try {
+      return parseBirdReply((await run("birdc", command, { timeoutMs: DEADLINE_MS })).stdout);
+    } catch (error) {
+      if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
+      // birdc ends with 1 when the reply is a failure, and when there is nobody to ask.
+      if (error.stdout !== "") return parseBirdReply(error.stdout);
+      const said = error.stderr.trim();
+      if (!said.startsWith("Unable to connect")) throw error;
+      throw new BirdAbsentError(`Cannot reach BIRD on "${socket}": ${reasonOf(said)}`, {
+        cause: error,
+      });
+    }
+  }
+
+  async function command(what: string, ...words: readonly string[]): Promise<BirdReply> {
+    const reply = await ask(...words);
+    if (reply.status === "ok") return reply;
+    const why = reply.status === "error" ? reply.message : reply.lines.at(-1)?.text;
+    throw new BirdRefusedError(`Cannot ${what}: ${why}`, reply.code);
+  }
+
+  return {
+    async configureCheck(path) {
+      const what = `use BIRD configuration "${path}"`;
+      const reply = await command(what, "configure", "check", quoted(path));
+      // Nothing else is a yes, also not a connection that ended before the answer.
+      if (reply.code !== BirdCode.configurationOk) throw unexpected(what, reply);
+    },
+    async configure() {
+      const reply = await command("reload BIRD", "configure");
+      if (!RELOADED.includes(reply.code)) throw unexpected("reload BIRD", reply);
+    },
+    async status() {
+      const { lines } = await command("read BIRD's status", "show", "status");
+      const after = (words: string): string =>
+        lines.map(({ text }) => text.trim()).find((text) => text.startsWith(words))
+          ?.slice(words.length).trim() ?? "";
+      return {
+        version: after("BIRD"),
+        routerId: after("Router ID is"),
+        startedAt: after("Last reboot on"),
+        configuredAt: after("Last reconfiguration on"),
+      };
+    },
+    async protocols() {
+      return parseProtocols(await command("list BIRD's protocols", "show", "protocols"));
+    },
+    async gracefulRestart() {
+      await command("restart BIRD gracefully", "graceful", "restart");
+    },
+    async down() {
+      await command("shut BIRD down", "down");
+    },
+  };
+}
+
+function unexpected(what: string, reply: BirdReply): BirdRefusedError {
+  const said = reply.lines.at(-1)?.text ?? "no answer";
+  return new BirdRefusedError(`Cannot ${what}: BIRD said "${said}"`, reply.code);
+}
+
+/** A path as BIRD's string, which knows no escapes. */
+function quoted(path: string): string {
+  // deno-lint-ignore no-control-regex
+  if (!/["\x00-\x1f]/.test(path)) return `"${path}"`;
+  throw new SyntaxError(
+    `Cannot name file ${JSON.stringify(path)} to BIRD: it holds a quote or a control character`,
+  );
+}
+
+/** The system's reason in what birdc says when it cannot connect. */
+function reasonOf(said: string): string {
+  const reason = said.slice(said.lastIndexOf(":") + 1).trim();
+  return reason.charAt(0).toLowerCase() + reason.slice(1);
+}
