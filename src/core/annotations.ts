@@ -19,6 +19,7 @@ import { ANNOTATION_PREFIX } from "./config.ts";
 import { CniCode, CniError, messageOf } from "./errors.ts";
 import { type IidField, parseIpAlgo } from "./iid.ts";
 import { poolProblem } from "./pools.ts";
+import { quote } from "./quote.ts";
 
 /** Keys of annotations, without their prefix. */
 export const ANNOTATION_KEYS = [
@@ -74,7 +75,7 @@ export function parsePodAnnotations(
   defaults: Readonly<Record<Family, boolean>>,
 ): { readonly options: PodOptions; readonly warnings: readonly string[] } {
   const warnings = unknownKeys(annotations)
-    .map((key) => `Ignored annotation ${shown(key)}: it is not known`);
+    .map((key) => `Ignored annotation ${quote(key)}: it is not known`);
   const textOf = (key: Key): string | undefined => annotations[ANNOTATION_PREFIX + key]?.trim();
 
   /** The value of a key, parsed; SyntaxError becomes the error that names key and value. */
@@ -198,7 +199,7 @@ function parsePools(text: string, family: Family): readonly Prefix[] | undefined
   const pools = parseList(text, (item) => {
     const pool = parsePrefix(item);
     const problem = poolProblem(pool, family);
-    if (problem !== undefined) throw new SyntaxError(`${shown(item)}: ${problem}`);
+    if (problem !== undefined) throw new SyntaxError(`${quote(item)}: ${problem}`);
     return pool;
   }, formatPrefix);
   return pools.length === 0 ? undefined : pools;
@@ -225,11 +226,6 @@ function parseList<T>(
 function invalid(key: Key, text: string, why: string): CniError {
   return new CniError(
     CniCode.annotationInvalid,
-    `Cannot use annotation "${ANNOTATION_PREFIX}${key}" with value ${shown(text)}: ${why}`,
+    `Cannot use annotation "${ANNOTATION_PREFIX}${key}" with value ${quote(text)}: ${why}`,
   );
-}
-
-/** Text of unknown origin, quoted and cut. */
-function shown(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
 }

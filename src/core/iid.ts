@@ -13,6 +13,7 @@
  * @module
  */
 import type { Pod } from "./objects.ts";
+import { quote } from "./quote.ts";
 
 /** What an identifier can be made of. */
 export const IID_FIELDS = ["namespace", "app", "image"] as const;
@@ -76,8 +77,8 @@ export function parseIpAlgo(text: string): readonly IidField[] {
     const field = IID_FIELDS.find((known) => known === item.trim());
     if (field === undefined) {
       throw new SyntaxError(
-        `Cannot parse ip-algo ${JSON.stringify(text.slice(0, 80))}: ` +
-          `${JSON.stringify(item.trim().slice(0, 80))} is not one of ${IID_FIELDS.join(", ")}`,
+        `Cannot parse ip-algo ${quote(text)}: ` +
+          `${quote(item.trim())} is not one of ${IID_FIELDS.join(", ")}`,
       );
     }
     fields.add(field);

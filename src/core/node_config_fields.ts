@@ -1,0 +1,127 @@
+/**
+ * Kinds of fields that a NodeConfig is made of: bounded strings that are read as addresses, prefixes
+ * and communities, numbers of BGP, and rules between fields.
+ *
+ * @module
+ */
+import { z } from "zod";
+import {
+  type Address,
+  type Family,
+  isUnicast,
+  overlaps,
+  parseAddress,
+  parsePrefix,
+  type Prefix,
+  scopeOf,
+} from "./cidr.ts";
+import { messageOf } from "./errors.ts";
+import { poolProblem } from "./pools.ts";
+
+/** Tells a problem of the value that is looked at, or of the part of it at `path`. */
+export type Report = (message: string, path?: PropertyKey[]) => void;
+
+/**
+ * A rule between the parts of a value, as arguments of `superRefine`. It runs on a value with faults
+ * too, so that all of them are named at once: it must bear parts that are not what their type says.
+ *
+ * @param kind what the value must be for the rule to make sense
+ */
+export function rule<T>(
+  kind: "object" | "array",
+  check: (value: T, report: Report) => void,
+): [
+  (value: T, context: z.core.$RefinementCtx<T>) => void,
+  { when: (payload: z.core.ParsePayload) => boolean },
+] {
+  return [
+    (value, context) =>
+      check(value, (message, path) => context.addIssue({ code: "custom", message, path })),
+    {
+      when: ({ value }) =>
+        kind === "array" ? Array.isArray(value) : typeof value === "object" && value !== null,
+    },
+  ];
+}
+
+/** What `parse` makes of a value; undefined when it is not text or cannot be parsed. */
+export function tryParse<T>(parse: (text: string) => T, value: unknown): T | undefined {
+  if (typeof value !== "string" || value.length > 64) return undefined;
+  try {
+    return parse(value);
+  } catch {
+    return undefined;
+  }
+}
+
+/** A string that is not empty and not longer than `max`. */
+export function text(max: number): z.ZodString {
+  return z.string().min(1, { abort: true }).max(max, { abort: true });
+}
+
+/** A string for a reader of ours: what that throws or returns is the problem. */
+function readable(max: number, problemOf: (value: string) => string | undefined): z.ZodString {
+  return text(max).superRefine((value, context) => {
+    let problem: string | undefined;
+    try {
+      problem = problemOf(value);
+    } catch (error) {
+      const message = messageOf(error); // Cannot parse address "x": <problem>
+      problem = message.slice(message.lastIndexOf('": ') + 1).replace(/^: /, "");
+    }
+    if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
+  });
+}
+
+/** A number of 32 bits. */
+export const uint32: z.ZodNumber = z.int().min(0).max(4_294_967_295);
+
+/** An autonomous system's number; AS_TRANS stands for numbers that do not fit in 16 bits. */
+export const asn: z.ZodNumber = z.int().min(1).max(4_294_967_295)
+  .refine((value) => value !== 23_456, { error: "it is AS_TRANS, nobody's number (RFC 6793)" });
+
+/** An address that a host can have. */
+export const unicastAddress: z.ZodString = readable(45, (value) => {
+  const scope = scopeOf(parseAddress(value));
+  return scope === "unicast" ? undefined : `it is ${scope}`;
+});
+
+/** A BGP identifier: 32 bits but not zero (RFC 6286), written as an IPv4 address. */
+export const routerId: z.ZodString = readable(15, (value) => {
+  const address: Address = parseAddress(value);
+  if (address.family !== "ipv4") return "it is not IPv4";
+  return address.value === 0n ? "it is zero" : undefined;
+});
+
+/** Any prefix. */
+export const anyPrefix: z.ZodString = readable(49, (value) => {
+  parsePrefix(value);
+  return undefined;
+});
+
+/** A community, a:b (RFC 1997), or a large one, a:b:c (RFC 8092). */
+export const community: z.ZodString = readable(32, (value) => {
+  const parts = /^(0|[1-9]\d*):(0|[1-9]\d*)(?::(0|[1-9]\d*))?$/.exec(value)?.slice(1);
+  if (parts === undefined) return "it is neither a:b nor a:b:c";
+  const most = parts[2] === undefined ? 65_535 : 4_294_967_295;
+  return parts.some((part) => part !== undefined && Number(part) > most)
+    ? `a part is over ${most}`
+    : undefined;
+});
+
+/** Prefixes of a node: of one family, large enough, unicast, apart from each other. */
+export function nodePrefixes(family: Family): z.ZodArray<z.ZodString> {
+  const prefix = readable(49, (value) => {
+    const parsed = parsePrefix(value);
+    return poolProblem(parsed, family) ?? (isUnicast(parsed) ? undefined : "it is not unicast");
+  });
+  return z.array(prefix).max(16).superRefine(...rule<string[]>("array", (texts, report) => {
+    const earlier: (Prefix | undefined)[] = [];
+    for (const [i, value] of texts.slice(0, 16).entries()) {
+      const later = tryParse(parsePrefix, value);
+      const other = later && earlier.findIndex((one) => one !== undefined && overlaps(one, later));
+      if (other !== undefined && other >= 0) report(`it overlaps item ${other}`, [i]);
+      earlier.push(later);
+    }
+  }));
+}
