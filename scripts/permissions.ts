@@ -108,6 +108,13 @@ export const PERMISSIONS: readonly Permission[] = [
     ],
     reason: "everything of the host's particulars that is not used",
   },
+  {
+    flag: "--allow-import",
+    // A name that never resolves (RFC 2606). Without the flag Deno imports from hosts of a list of its
+    // own, and a --deny-import without values does not change that (Deno 2.9.6).
+    values: ["flock.invalid"],
+    reason: "nobody: code comes from the executable only, and this name never exists",
+  },
 ];
 
 /** The flags as `deno run` and `deno compile` take them; never asks on a terminal. */
@@ -123,9 +130,9 @@ export function permissionFlags(): string[] {
 /** The table of docs/security.md. */
 export function renderPermissionTable(): string {
   const rows = PERMISSIONS.map(({ flag, values, reason }) =>
-    `| \`${flag}\` | ${values.length === 0 ? "no limit" : limits(flag, values)} | ${reason} |`
+    `| \`${flag}\` | ${values.length === 0 ? "everything" : limits(flag, values)} | ${reason} |`
   );
-  return ["| flag | limited to | for |", "| --- | --- | --- |", ...rows].join("\n");
+  return ["| flag | of | for |", "| --- | --- | --- |", ...rows].join("\n");
 }
 
 function limits(flag: string, values: readonly string[]): string {

@@ -1,0 +1,168 @@
+/**
+ * The import rules of docs/design.md, checked on the source and on the built files.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { bundle } from "../scripts/bundle.ts";
+import { ROOT } from "../scripts/run.ts";
+import { closure, type Import, importsOf, sourceFiles, sourceImports } from "./module_graph.ts";
+
+/** Per directory (or file) what it may import: a name, or a beginning when it ends in "/". */
+const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = [
+  ["main.ts", ["src/cni/main.ts", "src/agent/main.ts", "src/cli/main.ts", "node:process"]],
+  ["src/core/cidr.ts", ["src/core/", "npm:ipaddr.js"]],
+  ["src/core/node_config_schema.ts", ["src/core/", "npm:zod"]],
+  ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
+  ["src/core/", ["src/core/"]],
+  ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
+  ["src/cni/", [
+    "src/cni/",
+    "src/core/cni.ts",
+    "src/core/cni_result.ts",
+    "src/core/config.ts",
+    "src/core/errors.ts",
+    "src/io/socket.ts",
+    "src/io/deletion_queue.ts",
+    "src/version.ts",
+  ]],
+  ["src/agent/", ["src/agent/", "src/core/", "src/io/", "src/log.ts", "src/version.ts"]],
+  ["src/cli/main.ts", [
+    "src/cli/",
+    "src/core/",
+    "src/io/",
+    "src/lab/",
+    "src/log.ts",
+    "npm:commander",
+    "src/version.ts",
+  ]],
+  ["src/cli/", ["src/cli/", "src/core/", "src/io/", "src/lab/", "src/log.ts", "src/version.ts"]],
+  ["src/lab/", ["src/lab/", "src/core/", "src/io/command.ts", "src/io/fs.ts", "src/log.ts"]],
+  ["src/log.ts", ["npm:@logtape/logtape"]],
+  ["src/std.ts", ["npm:deno-std"]],
+  ["src/version.ts", []],
+];
+
+/** Words that only some files may use, and why. */
+const RESERVED: readonly {
+  readonly word: RegExp;
+  readonly why: string;
+  readonly where: (file: string) => boolean;
+}[] = [
+  {
+    word: /\bDeno\b|\bglobalThis\b|\bfetch\(/,
+    why: "core has no outside world",
+    where: (file) => !file.startsWith("src/core/"),
+  },
+  {
+    word: /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bset(Timeout|Interval)\b/,
+    why: "core has no clock",
+    where: (file) => !file.startsWith("src/core/"),
+  },
+  {
+    word: /\bMath\.random\b|\bcrypto\./,
+    why: "core has no randomness",
+    where: (file) => !file.startsWith("src/core/"),
+  },
+  {
+    word: /\bconsole\./,
+    why: "output goes through the log or the command line",
+    where: (file) => file === "src/log.ts" || file.startsWith("src/cli/"),
+  },
+  {
+    word: /\bDeno\.Command\b/,
+    why: "commands are run by io/command.ts",
+    where: (file) => file === "src/io/command.ts",
+  },
+  {
+    word: /\bimport\(/,
+    why: "only main.ts loads lazily",
+    where: (file) => file === "main.ts",
+  },
+];
+
+const imports = await sourceImports();
+
+Deno.test("architecture: every import is allowed by the table", () => {
+  assertEquals(imports.filter((i) => !isAllowed(i)).map(show), []);
+});
+
+Deno.test("architecture: every source file is in the table", async () => {
+  assertEquals((await sourceFiles()).filter((file) => rulesFor(file) === undefined), []);
+});
+
+Deno.test("architecture: main.ts imports nothing statically, and only it imports lazily", () => {
+  assertEquals(imports.filter((i) => i.dynamic !== (i.from === "main.ts")).map(show), []);
+});
+
+Deno.test("architecture: the plugin's sources load nothing from npm or node", () => {
+  const loaded = [...closure(imports, "src/cni/main.ts", { dynamic: true })];
+  assertEquals(loaded.filter((name) => !name.startsWith("src/")), []);
+  assertEquals(loaded.includes("src/io/socket.ts"), true, "the walk went nowhere");
+});
+
+Deno.test("architecture: the built plugin is one file, and nothing is loaded before it is known what to be", async (t) => {
+  const dir = await Deno.makeTempDir();
+  try {
+    await bundle(dir);
+    await t.step("plugin.js imports nothing", async () => {
+      assertEquals((await importsOf(`${dir}/plugin.js`)).map(show), []);
+    });
+    const built = await importsOf(`${dir}/main.js`);
+    await t.step("main.js imports nothing statically", () => {
+      assertEquals([...closure(built, `${dir}/main.js`, { dynamic: false })], [`${dir}/main.js`]);
+    });
+    await t.step("main.js names the built plugin, and nobody else does", () => {
+      const plugin = built.filter((i) => i.to === `${dir}/plugin.js`);
+      assertEquals(plugin.map((i) => [i.from, i.dynamic]), [[`${dir}/main.js`, true]]);
+    });
+    await t.step("nothing is left outside of the bundle", () => {
+      const outside = built.filter((i) => !i.to.startsWith(`${dir}/`) && !i.to.startsWith("node:"));
+      assertEquals(outside.map(show), []);
+    });
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("architecture: reserved words are used where they may be", async () => {
+  const found: string[] = [];
+  for (const file of ["main.ts", ...await sourceFiles()]) {
+    const code = withoutComments(await Deno.readTextFile(`${ROOT}/${file}`));
+    for (const { word, why, where } of RESERVED) {
+      if (!where(file) && word.test(code)) found.push(`${file}: ${code.match(word)?.[0]} (${why})`);
+    }
+  }
+  assertEquals(found, []);
+});
+
+Deno.test("architecture: source files say what they are and stay short", async () => {
+  const bad: string[] = [];
+  for (const file of ["main.ts", ...await sourceFiles()]) {
+    const text = await Deno.readTextFile(`${ROOT}/${file}`);
+    if (!/^\/\*\*[^]*?@module/.test(text)) bad.push(`${file}: no module documentation`);
+    if (text.split("\n").length > 401) bad.push(`${file}: more than 400 lines`);
+  }
+  assertEquals(bad, []);
+});
+
+function rulesFor(file: string): readonly string[] | undefined {
+  return MAY_IMPORT.find(([from]) => matches(file, from))?.[1];
+}
+
+function isAllowed({ from, to }: Import): boolean {
+  return rulesFor(from)?.some((allowed) => matches(to, allowed)) ?? false;
+}
+
+function matches(name: string, pattern: string): boolean {
+  return pattern.endsWith("/") ? name.startsWith(pattern) : name === pattern;
+}
+
+function show({ from, to, dynamic }: Import): string {
+  return `${from} imports ${to}${dynamic ? " lazily" : ""}`;
+}
+
+/** Comments speak of what the code may not do. Strings stay: a word in one is rare, and is seen. */
+function withoutComments(code: string): string {
+  return code.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$|\s\/\/ .*$/gm, "");
+}

@@ -1,0 +1,72 @@
+/**
+ * What is said in several places is the same in all of them: versions, commands, permissions.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { renderPermissionTable } from "../scripts/permissions.ts";
+import { ROOT } from "../scripts/run.ts";
+import { VERSION } from "../src/version.ts";
+
+interface Configuration {
+  readonly version: string;
+  readonly denoVersion: string;
+  readonly imports: Readonly<Record<string, string>>;
+  readonly tasks: Readonly<Record<string, string>>;
+}
+
+const configuration: Configuration = JSON.parse(await read("deno.json"));
+
+Deno.test("repository: src/version.ts has the version of deno.json", () => {
+  assertEquals(VERSION, configuration.version);
+});
+
+Deno.test("repository: Deno's version is the same everywhere", async (t) => {
+  await t.step("this Deno", () => assertEquals(Deno.version.deno, configuration.denoVersion));
+  for (const file of ["README.md", "CONTRIBUTING.md", "Dockerfile", ".ci/run"]) {
+    await t.step(file, async () => {
+      const named = (await read(file)).matchAll(/deno(?:@|:[a-z]+-|:)(\d+\.\d+\.\d+)/g);
+      const versions = new Set([...named].map(([, version]) => version));
+      assertEquals([...versions], [configuration.denoVersion]);
+    });
+  }
+});
+
+Deno.test("repository: continuous integration runs the README's test command", async () => {
+  const command = `npx -y deno@${configuration.denoVersion} task`;
+  const [readme, ci] = await Promise.all([read("README.md"), read(".ci/run")]);
+  assert(readme.includes(`${command} demo`), "README.md lacks the demo's command");
+  assert(readme.includes(`${command} test`), "README.md lacks the tests' command");
+  assert(ci.trimEnd().endsWith(`exec ${command} test`), ".ci/run ends with another command");
+});
+
+Deno.test("repository: dependencies are pinned exactly", () => {
+  const loose = Object.values(configuration.imports).filter((specifier) =>
+    !/^npm:(@[\w-]+\/)?[\w.-]+@\d+\.\d+\.\d+(\/|$)/.test(specifier)
+  );
+  assertEquals(loose, []);
+});
+
+Deno.test("repository: docs/security.md has the baked permissions", async () => {
+  const [, table] = (await read("docs/security.md")).match(
+    /<!-- permissions: .*? -->([^]*?)<!-- \/permissions -->/,
+  ) ?? [];
+  assertEquals(cells(table ?? ""), cells(renderPermissionTable()));
+});
+
+Deno.test("repository: CONTRIBUTING.md names only tasks that exist", async () => {
+  const named = [...(await read("CONTRIBUTING.md")).matchAll(/`deno task ([\w:]+)/g)];
+  assert(named.length > 3);
+  for (const [, task = ""] of named) assert(task in configuration.tasks, `no task "${task}"`);
+});
+
+/** The cells of a table, whatever their padding. */
+function cells(table: string): string[][] {
+  return table.trim().split("\n")
+    .filter((line) => !/^[|\s-]*$/.test(line))
+    .map((line) => line.split("|").map((cell) => cell.trim()));
+}
+
+async function read(path: string): Promise<string> {
+  return await Deno.readTextFile(`${ROOT}/${path}`);
+}
