@@ -126,21 +126,22 @@ export class Ipam {
   }
 
   /**
-   * Takes back what {@linkcode lastGiven} said before a restart.
+   * Takes back what {@linkcode lastGiven} said before a restart. IPv6 pools may be among them and are
+   * passed over: there the next address does not depend on the last.
    *
    * @throws {SyntaxError} when a key is no prefix or a value no address
-   * @throws {RangeError} when a prefix is not IPv4 or an address is outside its prefix
+   * @throws {RangeError} when an address is outside its prefix
    */
   restoreLastGiven(lastGiven: Readonly<Record<string, string>>): void {
     for (const [poolText, addressText] of Object.entries(lastGiven)) {
       const pool = parsePrefix(poolText);
       const address = parseAddress(addressText);
-      if (pool.family !== "ipv4" || !contains(pool, address)) {
+      if (!contains(pool, address)) {
         throw new RangeError(
-          `Cannot restore last address "${addressText}": it is not an IPv4 address of ${poolText}`,
+          `Cannot restore last address "${addressText}": it is outside ${poolText}`,
         );
       }
-      this.#remember(formatPrefix(pool), address.value);
+      if (pool.family === "ipv4") this.#remember(formatPrefix(pool), address.value);
     }
   }
 

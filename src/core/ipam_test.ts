@@ -63,11 +63,12 @@ Deno.test("restoreLastGiven() continues where lastGiven() was", () => {
   give(before, asked);
   assertEquals(before.lastGiven(), { "172.25.214.0/24": "172.25.214.3" });
   const after = new Ipam(seeded());
-  after.restoreLastGiven(before.lastGiven());
+  after.restoreLastGiven({ ...before.lastGiven(), "2001:db8::/64": "2001:db8::1" });
+  assertEquals(after.lastGiven(), before.lastGiven());
   assertEquals(give(after, asked), "172.25.214.4");
   const bad: readonly (readonly [string, string])[] = [
     ["172.25.214.0/24", "172.25.215.1"],
-    ["2001:db8::/64", "2001:db8::1"],
+    ["2001:db8::/64", "2001:db9::1"],
   ];
   for (const [pool, address] of bad) {
     assertThrows(() => after.restoreLastGiven({ [pool]: address }), RangeError, address);
