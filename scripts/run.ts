@@ -39,7 +39,7 @@ export async function run(
     ? undefined
     : AbortSignal.timeout(options.timeoutMs);
   const how = options.show ? "inherit" : "piped";
-  const child = new Deno.Command(program, {
+  const child = spawn(program, {
     args,
     cwd: options.cwd ?? ROOT,
     clearEnv: options.env !== undefined,
@@ -48,7 +48,7 @@ export async function run(
     stdout: how,
     stderr: how,
     signal,
-  }).spawn();
+  });
   const text = (stream: () => ReadableStream<Uint8Array>): Promise<string> =>
     options.show ? Promise.resolve("") : new Response(stream()).text();
   const [status, stdout, stderr] = await Promise.all([
@@ -60,6 +60,14 @@ export async function run(
     throw new Error(`Cannot run "${command.join(" ")}": not done after ${options.timeoutMs} ms`);
   }
   return { code: status.code, stdout, stderr };
+}
+
+function spawn(program: string, options: Deno.CommandOptions): Deno.ChildProcess {
+  try {
+    return new Deno.Command(program, options).spawn();
+  } catch (cause) {
+    throw new Error(`Cannot run "${program}": it did not start`, { cause });
+  }
 }
 
 /**
