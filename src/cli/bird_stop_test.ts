@@ -3,7 +3,11 @@ import { chooseStop } from "./bird_stop.ts";
 
 Deno.test("chooseStop() says goodbye unless the host is seen to stay", async (t) => {
   const cases: Readonly<Record<string, readonly [(run: string) => void, string, string]>> = {
-    "host runs": [(run) => Deno.mkdirSync(`${run}/systemd`), "graceful", "not shutting down"],
+    "host runs": [
+      (run) => Deno.mkdirSync(`${run}/systemd/seats`, { recursive: true }),
+      "graceful",
+      "not shutting down",
+    ],
     "host runs, an empty shutdown directory": [
       (run) => Deno.mkdirSync(`${run}/systemd/shutdown`, { recursive: true }),
       "graceful",
@@ -11,7 +15,7 @@ Deno.test("chooseStop() says goodbye unless the host is seen to stay", async (t)
     ],
     "logins are refused": [
       (run) => {
-        Deno.mkdirSync(`${run}/systemd`);
+        Deno.mkdirSync(`${run}/systemd/seats`, { recursive: true });
         Deno.writeTextFileSync(`${run}/nologin`, "");
       },
       "goodbye",
@@ -38,18 +42,16 @@ Deno.test("chooseStop() says goodbye unless the host is seen to stay", async (t)
   };
   for (const [name, [arrange, mode, reason]] of Object.entries(cases)) {
     await t.step(name, async () => {
-      const run = Deno.makeTempDirSync({ prefix: "flock-run-" });
+      const dir = Deno.makeTempDirSync({ prefix: "flock-run-" });
+      const run = `${dir}/run`;
+      Deno.mkdirSync(run);
       try {
         arrange(run);
         const chosen = await chooseStop(run);
         assertEquals(chosen.mode, mode);
         assertStringIncludes(chosen.reason, reason);
       } finally {
-        try {
-          Deno.removeSync(run, { recursive: true });
-        } catch (error) {
-          if (!(error instanceof Deno.errors.NotFound)) throw error;
-        }
+        Deno.removeSync(dir, { recursive: true });
       }
     });
   }
