@@ -8,11 +8,11 @@ import { bundle } from "../scripts/bundle.ts";
 import { ROOT } from "../scripts/run.ts";
 import { closure, type Import, importsOf, sourceFiles, sourceImports } from "./module_graph.ts";
 
-/** Per directory (or file) what it may import: a name, or a beginning when it ends in "/". */
+/** Per directory (or file) what it may import: a name, or a beginning when it ends in "/" or "*". */
 const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = [
   ["main.ts", ["src/cni/main.ts", "src/agent/main.ts", "src/cli/main.ts", "node:process"]],
   ["src/core/cidr.ts", ["src/core/", "npm:ipaddr.js"]],
-  ["src/core/node_config_schema.ts", ["src/core/", "npm:zod"]],
+  ["src/core/node_config_*", ["src/core/", "npm:zod"]],
   ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/", ["src/core/"]],
   ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
@@ -155,7 +155,8 @@ function isAllowed({ from, to }: Import): boolean {
 }
 
 function matches(name: string, pattern: string): boolean {
-  return pattern.endsWith("/") ? name.startsWith(pattern) : name === pattern;
+  if (pattern.endsWith("/")) return name.startsWith(pattern);
+  return pattern.endsWith("*") ? name.startsWith(pattern.slice(0, -1)) : name === pattern;
 }
 
 function show({ from, to, dynamic }: Import): string {
