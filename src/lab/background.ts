@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { TerminalError } from "../core/errors.ts";
 import { spawnTool } from "../io/command.ts";
 
 export interface BackgroundOptions {
@@ -44,6 +45,16 @@ export class Background {
 
   get running(): boolean {
     return this.#status === undefined;
+  }
+
+  /** @throws {TerminalError} with the end of its log, when it has ended */
+  async assertRunning(): Promise<void> {
+    if (this.#status === undefined) return;
+    const { signal, code } = this.#status;
+    const why = signal === null ? `it ended with ${code}` : `${signal} killed it`;
+    throw new TerminalError(
+      `Cannot go on without "${this.argv.join(" ")}": ${why}: ${await this.tail(5)}`,
+    );
   }
 
   /** Sends a signal; nothing when it has ended. */

@@ -109,16 +109,12 @@ export class Node extends Host {
 
   /** Waits until the agent can serve ADD: the plugin's STATUS succeeds. */
   async waitReady(options: WaitOptions = {}): Promise<void> {
-    const { agent } = this;
-    let ended = false;
-    agent?.ended.then(() => ended = true);
-    const said = await until(`agent of ${this.name} ready`, async () => {
-      if (ended) return `Cannot start agent of "${this.name}": ${await agent?.tail(5)}`;
+    await until(`agent of ${this.name} ready`, async () => {
+      await this.agent?.assertRunning();
       const { code, stdout, stderr } = await this.cni("STATUS");
       if (code !== 0) throw new Error(stdout.trim() || stderr.trim() || `exit status ${code}`);
-      return "ready";
+      return true;
     }, options);
-    if (said !== "ready") throw new Error(said);
   }
 
   /** Puts objects into a file of the manifests directory, or removes it when there are none. */

@@ -66,17 +66,19 @@ reap() {
   rmdir "$root" 2>/dev/null # only when no other lab is left
 }
 
-# A lab whose reaper was killed: nobody else will do it.
+# A lab whose reaper was killed: nobody else will do it. Not one of another PID namespace, whose reaper
+# cannot be seen from here.
+numbers=$(readlink /proc/self/ns/pid)
 for d in "$root"/fl*; do
-  read -r pid 2>/dev/null <"$d/reaper.pid" || continue
-  [ -e "/proc/$pid" ] || reap "${d##*/}"
+  read -r pid namespace 2>/dev/null <"$d/reaper.pid" || continue
+  [ "$namespace" != "$numbers" ] || [ -e "/proc/$pid" ] || reap "${d##*/}"
 done
 
 if has_namespaces "$1" || ! { mkdir -p "$root" && mkdir "$root/$1"; } 2>/dev/null; then
   echo taken
   exit 3
 fi
-echo $$ >"$root/$1/reaper.pid"
+echo "$$ $numbers" >"$root/$1/reaper.pid"
 echo ready
 while read -r _; do :; done
 

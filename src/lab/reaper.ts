@@ -44,7 +44,11 @@ export class Reaper implements AsyncDisposable {
       const [random = 0] = crypto.getRandomValues(new Uint16Array(1));
       const reaper = new Reaper(`fl${random.toString(16).padStart(4, "0")}`);
       const said = (await reaper.#said.read()).value?.trim();
-      if (said === "ready") return reaper;
+      if (said === "ready") {
+        // Deno kills the children it still refers to when it ends by an uncaught error.
+        reaper.#child.unref();
+        return reaper;
+      }
       const { code } = await reaper.#end();
       if (said !== "taken") {
         throw new Error(`Cannot start lab "${reaper.id}": its reaper ended with ${code}`);
@@ -62,6 +66,7 @@ export class Reaper implements AsyncDisposable {
   }
 
   async #end(): Promise<{ code: number; said: string }> {
+    this.#child.ref();
     await this.#child.stdin.close();
     let said = "";
     for (let part; !(part = await this.#said.read()).done;) said += part.value;

@@ -28,11 +28,14 @@ export class BirdDaemon implements RoutingDaemon {
     const config = `${this.#dir}/bird.conf`;
     await Deno.mkdir(this.#dir, { recursive: true });
     await Deno.writeTextFile(config, renderBirdRouter(this.plan) + this.extra);
-    this.#process = await this.host.spawn(
+    const process = this.#process = await this.host.spawn(
       "bird",
       ["bird", "-f", "-c", config, "-s", this.#socket, "-P", `${this.#dir}/bird.pid`],
     );
-    await until("BIRD of the router", () => this.#ask("status").then(() => true));
+    await until("BIRD of the router", async () => {
+      await process.assertRunning();
+      return await this.#ask("status");
+    });
   }
 
   async stop(signal: Deno.Signal): Promise<void> {

@@ -32,19 +32,18 @@ export class FrrDaemon implements RoutingDaemon {
     const config = `${this.host.dir}/frr.conf`;
     await Deno.writeTextFile(config, renderFrrRouter(this.plan) + this.extra);
     for (const daemon of ["zebra", "bgpd"]) {
-      this.#processes.push(
-        await this.host.spawn(daemon, [
-          `${FRR_DIR}/${daemon}`,
-          ...["-u", "frr", "-g", "frr", "-P", "0"],
-          ...["-z", `${this.#dir}/zserv.api`, "--vty_socket", this.#dir],
-          ...["-i", `${this.#dir}/${daemon}.pid`],
-        ]),
-      );
-      // bgpd tries zebra again only after seconds.
-      await until(
-        `${daemon} of the router`,
-        () => this.#vtysh("-d", daemon, "-c", "show version").then(() => true),
-      );
+      const process = await this.host.spawn(daemon, [
+        `${FRR_DIR}/${daemon}`,
+        ...["-u", "frr", "-g", "frr", "-P", "0"],
+        ...["-z", `${this.#dir}/zserv.api`, "--vty_socket", this.#dir],
+        ...["-i", `${this.#dir}/${daemon}.pid`],
+      ]);
+      this.#processes.push(process);
+      // bgpd tries zebra again only after seconds: one after the other.
+      await until(`${daemon} of the router`, async () => {
+        await process.assertRunning();
+        return await this.#vtysh("-d", daemon, "-c", "show version");
+      });
     }
     await this.#vtysh("-f", config);
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { messageOf } from "../core/errors.ts";
+import { messageOf, TerminalError } from "../core/errors.ts";
 
 export interface WaitOptions {
   /** Milliseconds until it is given up; 15,000 unless told. */
@@ -20,7 +20,7 @@ export function delay(ms: number): Promise<void> {
 
 /**
  * Looks until the look returns something other than `undefined` or `false`, and returns it. A look that
- * throws has not seen it yet.
+ * throws has not seen it yet, except for a `TerminalError`, which ends the waiting.
  *
  * @param what the state that is waited for, for the error
  * @throws {Error} at the deadline, with what the last look threw as its cause
@@ -39,6 +39,7 @@ export async function until<T>(
       const seen = await look();
       if (seen !== undefined && seen !== false) return seen;
     } catch (error) {
+      if (error instanceof TerminalError) throw error;
       cause = error;
     }
     if (performance.now() > deadline) {
