@@ -7,8 +7,9 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { renderBirdConfig, renderMinimalBirdConfig } from "../src/core/bird_config.ts";
-import { CommandError, runCommand, toolPath } from "../src/io/command.ts";
+import { CommandError, runCommand } from "../src/io/command.ts";
 import { BIRD_STATES } from "./bird_states.ts";
+import { testWith } from "./support.ts";
 
 const DIR = `${import.meta.dirname}/golden`;
 const UPDATE = Deno.env.get("GOLDEN_UPDATE") === "1";
@@ -33,10 +34,10 @@ Deno.test("golden: BIRD configurations are what they were", async (t) => {
   });
 });
 
-Deno.test({
-  name: "golden: bird accepts each configuration and refuses the refused ones",
-  ignore: !isInstalled(),
-  async fn(t): Promise<void> {
+testWith(
+  "golden: bird accepts each configuration and refuses the refused ones",
+  ["bird"],
+  async (t) => {
     const files = [...Deno.readDirSync(`${DIR}/bird`)].map((entry) => entry.name).sort();
     assert(files.some((name) => name.endsWith(".refused.conf")), "there is no refused file");
     for (const name of files) {
@@ -47,7 +48,7 @@ Deno.test({
       });
     }
   },
-});
+);
 
 /** What `bird -p` has against a file; undefined when it accepts it. */
 async function birdCheck(path: string): Promise<string | undefined> {
@@ -56,16 +57,6 @@ async function birdCheck(path: string): Promise<string | undefined> {
     return undefined;
   } catch (error) {
     if (error instanceof CommandError && error.exitCode === 1) return error.stderr;
-    throw error;
-  }
-}
-
-function isInstalled(): boolean {
-  try {
-    toolPath("bird");
-    return true;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
     throw error;
   }
 }
