@@ -17,7 +17,14 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
   await main();
 } else {
   const { main } = await import("./src/cli/main.ts");
-  Deno.exit(await main(Deno.args.length > 0 ? Deno.args : await argumentsOfName()));
+  const args = Deno.args.length > 0 ? Deno.args : await argumentsOfName();
+  const status = await main(args, {
+    runAgent: async (...given) => (await import("./src/agent/main.ts")).runAgent(...given),
+    birdRun: async (...given) => (await import("./src/cli/bird_run.ts")).birdRun(...given),
+    birdStop: async (...given) => (await import("./src/cli/bird_stop.ts")).birdStop(...given),
+    demo: async (...given) => (await import("./src/cli/demo.ts")).demo(...given),
+  });
+  Deno.exit(status);
 }
 
 /** What the name of the executable stands for. Only `node:process` tells argv[0], hence only here. */

@@ -33,3 +33,9 @@ export const UNREACHABLE_METRIC = { ipv4: 1000, ipv6: 2000 } as const;
 
 /** Names of host veths begin with this; eight hexadecimal digits follow. */
 export const LINK_PREFIX = "flock";
+
+/** Default address of metrics and health. */
+export const DEFAULT_METRICS_ADDRESS = "127.0.0.1:9474";
+
+/** Where runtimes look for plugins. */
+export const DEFAULT_PLUGIN_DIR = "/opt/cni/bin";

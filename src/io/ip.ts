@@ -14,6 +14,7 @@ import {
   parseRoutes,
 } from "../core/ip_state.ts";
 import { CniCode, CniError } from "../core/errors.ts";
+import { parseSysctls, READ_SYSCTLS, WRITE_SYSCTLS } from "../core/sysctl.ts";
 import type { ObservedEnd } from "../core/wiring_check.ts";
 import {
   CommandError,
@@ -55,8 +56,20 @@ export interface Ip {
   inspectPod(netns: string, sysctls: readonly string[]): Promise<ObservedEnd>;
   /** All links, and the routes that are or could be ours. */
   observe(): Promise<KernelState>;
+  /**
+   * Changes routes, all that can be changed. A route to remove that is not there is no failure.
+   *
+   * @returns the lines that failed, with what the kernel said
+   */
+  changeRoutes(batch: readonly string[]): Promise<readonly FailedLine[]>;
   /** The route the kernel takes to an address; undefined when there is none. */
   routeTo(address: string): Promise<IpRoute | undefined>;
+}
+
+/** A line of a batch that the kernel refused. */
+export interface FailedLine {
+  readonly line: string;
+  readonly reason: string;
 }
 
 /** Lines for `ip -batch` and the sysctls that go with them. */
@@ -64,10 +77,6 @@ export interface Step {
   readonly batch: readonly string[];
   readonly sysctls?: Readonly<Record<string, string>>;
 }
-
-/** Writes "path value" pairs, `$@`, below /proc/sys; absent ones are skipped. */
-const WRITE_SYSCTLS =
-  'while [ $# -gt 1 ]; do [ ! -e "/proc/sys/$1" ] || echo "$2" >"/proc/sys/$1" || exit 1; shift 2; done';
 
 const HOST_SCRIPT = `
 ip=$1 netns=$2; shift 2
@@ -92,7 +101,7 @@ exec "$ip" -batch -`;
 /** Prints "path value" lines, an empty line, then what the batch prints. */
 const INSPECT_SCRIPT = `
 ip=$1; shift
-for p; do if read -r v <"/proc/sys/$p"; then echo "$p $v"; fi; done 2>/dev/null
+${READ_SYSCTLS}
 echo
 exec "$ip" -j -batch -`;
 
@@ -123,10 +132,7 @@ export function createIp(run: RunCommand = runCommand): Ip {
       links: parseLinks(links!),
       routes: parseRoutes(routes!),
       neighbors: parseNeighbors(neighbors!),
-      sysctls: Object.fromEntries(
-        stdout.slice(0, split).split("\n").filter((line) => line !== "")
-          .map((line) => line.split(" ") as [string, string]),
-      ),
+      sysctls: parseSysctls(stdout.slice(0, split)),
     };
   };
 
@@ -219,6 +225,20 @@ export function createIp(run: RunCommand = runCommand): Ip {
       };
     },
 
+    async changeRoutes(batch) {
+      try {
+        await run("ip", ["-force", "-batch", "-"], { stdin: lines(batch) });
+        return [];
+      } catch (error) {
+        if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
+        const failed = parseFailedLines(error.stderr, batch);
+        if (failed.length === 0) throw error;
+        return failed.filter(({ line, reason }) =>
+          !(line.startsWith("route del") && reason.includes("No such process"))
+        );
+      }
+    },
+
     async routeTo(address) {
       try {
         const { stdout } = await run("ip", ["-j", "route", "get", address]);
@@ -248,12 +268,29 @@ function explain(error: unknown, batch: readonly string[], netns: string): unkno
   if (error.exitCode === OWN_NETNS) return invalid("it is the node's own");
   if (netns !== "" && /^nsenter: /m.test(error.stderr)) return invalid("it cannot be entered");
   if (/Invalid "netns" value/.test(error.stderr)) return invalid("it is not a network namespace");
-  const failed = /^Command failed -:(\d+)/m.exec(error.stderr);
-  const line = failed ? batch[Number(failed[1]) - 1] : undefined;
-  if (line === undefined) return error;
-  const why = error.stderr.split("\n").filter((text) => !text.startsWith("Command failed"))
-    .join(" ").trim();
-  return new CniError(CniCode.wiringFailed, `Cannot run "ip ${line}": ${why}`, { cause: error });
+  const [failed] = parseFailedLines(error.stderr, batch);
+  if (failed === undefined) return error;
+  return new CniError(
+    CniCode.wiringFailed,
+    `Cannot run "ip ${failed.line}": ${failed.reason}`,
+    { cause: error },
+  );
+}
+
+/** What `ip -batch` says on stderr: reasons, then "Command failed -:N" for line N, for each failure. */
+function parseFailedLines(stderr: string, batch: readonly string[]): readonly FailedLine[] {
+  const failed: FailedLine[] = [];
+  let reasons: string[] = [];
+  for (const text of stderr.split("\n")) {
+    const number = /^Command failed -:(\d+)/.exec(text)?.[1];
+    const line = batch[Number(number) - 1];
+    if (number === undefined) reasons.push(text.trim());
+    else if (line !== undefined) {
+      failed.push({ line, reason: reasons.filter((r) => r !== "").join(" ") });
+      reasons = [];
+    }
+  }
+  return failed;
 }
 
 function lines(batch: readonly string[]): string {

@@ -1,0 +1,81 @@
+/**
+ * An attachment as it is stored, turned into its wiring and its CNI result, and compared with a result
+ * that the runtime kept.
+ *
+ * @module
+ */
+import type { Attachment } from "../core/attachment.ts";
+import { parseAddress } from "../core/cidr.ts";
+import type { CniDns, CniResult } from "../core/cni_result.ts";
+import { GATEWAY4, GATEWAY6 } from "../core/config.ts";
+import { hostCidr, hostMacOf, podMacOf, routedAddresses, type Wiring } from "../core/wiring.ts";
+
+/** The wiring of an attachment; without `mtu`, the one its result says. */
+export function wiringOf(attachment: Attachment, mtu?: number): Wiring {
+  const { containerId, ifname, namespace, podName, podUid } = attachment;
+  const result = attachment.result as CniResult | undefined;
+  return {
+    owner: { containerId, ifname, namespace, podName, podUid },
+    hostIfname: attachment.hostIfname,
+    netns: attachment.netns,
+    mtu: mtu ?? result?.interfaces[1]?.mtu ?? 0,
+    primary: { ipv6: attachment.ip6, ipv4: attachment.ip4 },
+    extra: attachment.addresses ?? [],
+    anycast: attachment.anycast ?? [],
+  };
+}
+
+/**
+ * The result of an ADD: the node's end, the pod's end, then the pod's own addresses (the kubelet takes
+ * the first of each family), and the default routes. Anycast addresses are not among them: they are not
+ * the interface's, and never the pod's identity.
+ */
+export function resultOf(wiring: Wiring, dns: CniDns | undefined): CniResult {
+  const { hostIfname, netns, mtu, owner, primary: { ipv6, ipv4 } } = wiring;
+  return {
+    interfaces: [
+      { name: hostIfname, mac: hostMacOf(hostIfname), mtu },
+      { name: owner.ifname, mac: podMacOf(hostIfname), mtu, sandbox: netns },
+    ],
+    ips: routedAddresses(wiring).map((address) => ({
+      address: hostCidr(address),
+      gateway: address.family === "ipv6" ? GATEWAY6 : GATEWAY4,
+      interface: 1,
+    })),
+    routes: [
+      ...(ipv6 ? [{ dst: "::/0", gw: GATEWAY6 }] : []),
+      ...(ipv4 ? [{ dst: "0.0.0.0/0", gw: GATEWAY4 }] : []),
+    ],
+    ...(dns ? { dns } : {}),
+  };
+}
+
+/** What of an attachment is missing in a result that the runtime kept; later plugins may have added. */
+export function checkResult(attachment: Attachment, prevResult: CniResult): readonly string[] {
+  const { ifname, netns } = attachment;
+  const problems: string[] = [];
+  const cidrs = new Set(prevResult.ips.map(({ address }) => canonicalCidr(address)));
+  for (const address of routedAddresses(wiringOf(attachment))) {
+    if (!cidrs.has(hostCidr(address))) {
+      problems.push(`prevResult lacks address ${hostCidr(address)}`);
+    }
+  }
+  const isOurs = prevResult.interfaces.some((i) => i.name === ifname && i.sandbox === netns);
+  // Results older than 0.3.0 name no interfaces.
+  if (prevResult.interfaces.length > 0 && !isOurs) {
+    problems.push(`prevResult lacks interface ${ifname} in ${netns}`);
+  }
+  return problems;
+}
+
+/** An address as we would write it; as it came where it is none. */
+function canonicalCidr(cidr: string): string {
+  const [address = "", length] = cidr.split("/");
+  try {
+    const parsed = parseAddress(address);
+    const whole = hostCidr(parsed);
+    return whole.endsWith(`/${length}`) ? whole : cidr;
+  } catch {
+    return cidr;
+  }
+}

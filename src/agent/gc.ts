@@ -1,0 +1,80 @@
+/**
+ * Leaks: attachments whose pod is gone from the source of truth and whose link is gone from the kernel,
+ * and those that an ADD left half-done. The runtime's own GC and DEL are `pod_network.ts`.
+ *
+ * @module
+ */
+import { attachmentKey } from "../core/attachment.ts";
+import type { ClusterSource } from "../core/objects.ts";
+import type { Store } from "../io/store.ts";
+import { log } from "../log.ts";
+import type { NodeState } from "./node_state.ts";
+import type { PodNetwork } from "./pod_network.ts";
+
+/** Time between two looks, and how long something must have been leaked, in milliseconds. */
+const INTERVAL_MS = 60_000;
+const GRACE_MS = 5 * 60_000;
+
+export interface LeakCollectorOptions {
+  readonly network: Pick<PodNetwork, "del" | "detachPending">;
+  readonly store: Pick<Store, "list">;
+  readonly source: Pick<ClusterSource, "synced" | "pod">;
+  readonly node: Pick<NodeState, "kernel">;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+}
+
+/** Finds leaked attachments and releases them after a grace period. */
+export class LeakCollector {
+  readonly #o: LeakCollectorOptions;
+  /** Key of a leaked attachment → when it was first seen to be one. */
+  #since = new Map<string, number>();
+
+  constructor(options: LeakCollectorOptions) {
+    this.#o = options;
+  }
+
+  /** Looks now and then until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(done, INTERVAL_MS);
+        signal.addEventListener("abort", done, { once: true });
+        function done(): void {
+          clearTimeout(timer);
+          signal.removeEventListener("abort", done);
+          resolve();
+        }
+      });
+      if (signal.aborted) break;
+      await this.collect().catch((error) => log.warn("Could not collect leaks", { err: error }));
+    }
+  }
+
+  /** One look. Nothing is released before the caches are in sync. */
+  async collect(): Promise<void> {
+    const { network, store, source, node, now } = this.#o;
+    await network.detachPending();
+    if (!source.synced) return;
+    const links = new Set(node.kernel.links.map(({ ifname }) => ifname));
+    const since = new Map<string, number>();
+    for (const attachment of store.list()) {
+      const { namespace, podName, podUid, hostIfname, state, containerId, ifname } = attachment;
+      if (state !== "committed" || links.has(hostIfname)) continue;
+      const pod = namespace === "" ? undefined : source.pod(namespace, podName);
+      if (pod !== undefined && (podUid === "" || pod.uid === podUid)) continue;
+      const key = attachmentKey(attachment);
+      const first = this.#since.get(key) ?? now();
+      if (now() - first < GRACE_MS) since.set(key, first);
+      else {
+        await network.del(attachment);
+        log.warn("Released leaked attachment", {
+          pod: `${namespace}/${podName}`,
+          containerId,
+          ifname,
+        });
+      }
+    }
+    this.#since = since;
+  }
+}

@@ -1,0 +1,193 @@
+/**
+ * The agent: puts the parts together, in the order they are needed, and runs until it is told to stop.
+ * Read it from top to bottom.
+ *
+ * @module
+ */
+import type { AgentSettings } from "../core/agent_settings.ts";
+import { TerminalError } from "../core/errors.ts";
+import { Ipam } from "../core/ipam.ts";
+import type { ClusterSource } from "../core/objects.ts";
+import { createBirdc } from "../io/birdc.ts";
+import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
+import { createIp } from "../io/ip.ts";
+import { createManifestSource } from "../io/manifests.ts";
+import { serveAgent } from "../io/socket.ts";
+import { openStore } from "../io/store.ts";
+import { createSysctl } from "../io/sysctl.ts";
+import { log } from "../log.ts";
+import { VERSION } from "../version.ts";
+import { AnnotationHolds } from "./annotation_holds.ts";
+import { BgpInput } from "./bgp_input.ts";
+import { BgpSpeaker } from "./bgp.ts";
+import { birdHealth } from "./bird_health.ts";
+import { writeConflist } from "./conflist.ts";
+import { LeakCollector } from "./gc.ts";
+import { readBootId, setupHost } from "./host_setup.ts";
+import { NodeState } from "./node_state.ts";
+import { PodNetwork } from "./pod_network.ts";
+import { Reconciler } from "./reconciler.ts";
+import { cniOperations, createHandler } from "./server.ts";
+
+/** How long requests under way may take to finish when the agent stops, in milliseconds. */
+const STOP_GRACE_MS = 10_000;
+
+/**
+ * Runs the agent until the signal aborts. Pods, routes and BIRD stay as they are.
+ *
+ * @throws {TerminalError} when it cannot start, and trying again would not help
+ */
+export async function runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void> {
+  const { node: nodeName, stateDir, birdSocket, birdConfig } = settings;
+  log.info("Started agent", { version: VERSION, ...settings });
+
+  // What survived: the store, locked against a second agent.
+  const sysctl = createSysctl();
+  await using stack = new AsyncDisposableStack();
+  const store = stack.use(
+    await openStore(stateDir, { node: nodeName, bootId: await readBootId(sysctl) }),
+  );
+  if (store.rebooted) {
+    log.info("Forgot attachments of an earlier boot", { count: store.previous.length });
+  }
+
+  // The node.
+  const ip = createIp();
+  const birdc = createBirdc({ socket: birdSocket });
+  const node = new NodeState(nodeName, stateDir);
+  node.kernel = await ip.observe();
+  if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
+
+  // The parts.
+  const source = stack.use(openSource(settings));
+  const ipam = new Ipam(randomBits);
+  const holds = new AnnotationHolds(ipam);
+  const network = new PodNetwork({
+    node,
+    nodeName,
+    source,
+    store,
+    ipam,
+    ip,
+    now: () => new Date(),
+  });
+  const speaker = stack.use(new BgpSpeaker({ path: birdConfig, birdc }));
+  const reconciler = new Reconciler({
+    ip,
+    store,
+    node,
+    bgpInput: new BgpInput({ ip, node, nodeName, stateDir }),
+    speaker,
+    intervalMs: settings.routeReconcileIntervalMs,
+  });
+
+  // What the last agent left unfinished is made true before anything is served.
+  await network.detachPending();
+  await replayDeletions(stateDir, network);
+
+  const stop = new AbortController();
+  const fail = (reason: unknown): void => stop.abort(reason);
+  signal.addEventListener("abort", () => stop.abort(), { once: true });
+  if (signal.aborted) stop.abort();
+
+  const onSourceChange = async (): Promise<void> => {
+    if (!source.synced) return;
+    holds.update(source.pods());
+    if (await node.update(source)) reconciler.markDirty();
+    if (settings.conflist !== undefined && network.notReady === undefined) {
+      await writeConflist(settings.conflist, settings);
+    }
+  };
+  const changes = new ChangeQueue(onSourceChange);
+  using _subscription = source.onChange(() => changes.add());
+
+  const server = stack.use(
+    await serveAgent(
+      settings.socket,
+      createHandler(cniOperations(network, birdHealth(birdc, node))),
+      (error) => log.error("Could not serve connection", { err: error }),
+    ).catch((cause) => {
+      throw new TerminalError(`Cannot start agent: ${cause.message}`, { cause });
+    }),
+  );
+  log.info("Serving", { socket: settings.socket });
+
+  const leaks = new LeakCollector({ network, store, source, node, now: Date.now });
+  const loops = Promise.all([
+    source.run(stop.signal),
+    reconciler.run(stop.signal),
+    leaks.run(stop.signal),
+    watchQueue(stateDir, network, stop.signal),
+  ].map((loop) => loop.catch(fail)));
+
+  await new Promise<void>((resolve) =>
+    stop.signal.aborted ? resolve() : stop.signal.addEventListener("abort", () => resolve())
+  );
+  log.info("Stopping agent");
+  await server.stop(STOP_GRACE_MS);
+  await loops;
+  if (!signal.aborted) throw stop.signal.reason;
+}
+
+/** Makes deletions true that were queued while there was no agent. */
+async function replayDeletions(stateDir: string, network: PodNetwork): Promise<void> {
+  const { deletions, damaged } = await listDeletions(stateDir);
+  for (const { path, error } of damaged) {
+    log.error("Moved a damaged deletion aside", { path, err: error });
+  }
+  for (const deletion of deletions) {
+    const { containerId, ifname, queuedAt } = deletion;
+    try {
+      await network.del(deletion, queuedAt);
+      await removeDeletion(stateDir, deletion);
+      log.info("Replayed queued deletion", { containerId, ifname, queuedAt });
+    } catch (error) {
+      log.warn("Could not replay queued deletion", { containerId, ifname, err: error });
+    }
+  }
+}
+
+async function watchQueue(
+  stateDir: string,
+  network: PodNetwork,
+  signal: AbortSignal,
+): Promise<void> {
+  for await (const _ of watchDeletions(stateDir, signal)) await replayDeletions(stateDir, network);
+}
+
+function openSource({ source }: AgentSettings): ClusterSource & AsyncDisposable {
+  if (source.kind === "manifests") return createManifestSource(source.dir);
+  throw new TerminalError(
+    "Cannot read from Kubernetes: this version reads manifests only; use --manifests DIR",
+  );
+}
+
+/** A random number of the given width. */
+function randomBits(bits: number): bigint {
+  const words = crypto.getRandomValues(new BigUint64Array(Math.ceil(bits / 64)));
+  return BigInt.asUintN(bits, words.reduce((value, word) => (value << 64n) | word, 0n));
+}
+
+/** Runs a handler after changes: one run at a time, and one more when changes came meanwhile. */
+class ChangeQueue {
+  readonly #handle: () => Promise<void>;
+  #running = false;
+  #again = false;
+
+  constructor(handle: () => Promise<void>) {
+    this.#handle = handle;
+  }
+
+  async add(): Promise<void> {
+    this.#again = true;
+    if (this.#running) return;
+    this.#running = true;
+    while (this.#again) {
+      this.#again = false;
+      await this.#handle().catch((error) =>
+        log.error("Could not take over changes", { err: error })
+      );
+    }
+    this.#running = false;
+  }
+}

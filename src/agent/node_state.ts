@@ -1,0 +1,180 @@
+/**
+ * What the node is at the moment: the NodeConfig in force and the kernel's links. A NodeConfig that is
+ * refused changes nothing: the last good one stays in force, also over a restart.
+ *
+ * @module
+ */
+import {
+  formatPrefix,
+  hostPrefix,
+  parseAddress,
+  type Prefix,
+  prefixOf,
+  scopeOf,
+} from "../core/cidr.ts";
+import type { IpLink } from "../core/ip_state.ts";
+import { mergeDefault, type NodeConfig, parseNodeConfig } from "../core/node_config.ts";
+import type { ClusterSource, NodeConfigObject } from "../core/objects.ts";
+import { isHostIfname } from "../core/wiring.ts";
+import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
+import type { KernelState } from "../io/ip.ts";
+import { log } from "../log.ts";
+
+/** Name of the NodeConfig that supplies what a node's own leaves out. */
+const DEFAULT_NAME = "default";
+/** MTU where neither a configuration nor a default route says another. */
+const FALLBACK_MTU = 1500;
+
+/** The node's configuration in force and its links. */
+export class NodeState {
+  readonly #node: string;
+  readonly #file: string;
+  #seen = "";
+  #config: NodeConfig | undefined;
+  #error: string | undefined;
+  #kernel: KernelState = { links: [], routes: [], defaultRoutes: [] };
+  #reserved: readonly Prefix[] | undefined;
+
+  constructor(node: string, stateDir: string) {
+    this.#node = node;
+    this.#file = `${stateDir}/node_config.json`;
+  }
+
+  /** The configuration in force; undefined when there never was a good one. */
+  get config(): NodeConfig | undefined {
+    return this.#config;
+  }
+
+  /** Why the NodeConfig that is there was refused; undefined when it is in force. */
+  get error(): string | undefined {
+    return this.#error;
+  }
+
+  /** Links and routes as last read. */
+  get kernel(): KernelState {
+    return this.#kernel;
+  }
+
+  set kernel(kernel: KernelState) {
+    const addresses = (state: KernelState): string =>
+      JSON.stringify([
+        nodeLinks(state).map((link) => link.addresses.map(({ address }) => address)),
+        state.defaultRoutes.map(({ gateway }) => gateway),
+      ]);
+    if (addresses(kernel) !== addresses(this.#kernel)) this.#reserved = undefined;
+    this.#kernel = kernel;
+  }
+
+  /** Every prefix of the node, IPv6 first. */
+  get nodePrefixes(): readonly Prefix[] {
+    return this.#config ? [...this.#config.cidr6, ...this.#config.cidr4] : [];
+  }
+
+  /** Prefixes of which no pod gets an address. The same list as long as nothing changed. */
+  get reserved(): readonly Prefix[] {
+    return this.#reserved ??= [
+      ...this.#config?.reserved ?? [],
+      ...(this.#config?.bgp.peers ?? []).map(({ address }) => hostPrefix(address)),
+      ...this.#nodeAddresses(),
+    ];
+  }
+
+  /** MTU of a new pod's link: the network configuration's, the NodeConfig's, or that of the way out. */
+  mtu(asked: number | undefined): number {
+    const uplinks = nodeLinks(this.#kernel).filter(({ ifname }) =>
+      ifname !== "lo" &&
+      this.#kernel.defaultRoutes.some((route) =>
+        route.dev === ifname || route.nextHops.some(({ dev }) => dev === ifname)
+      )
+    );
+    const smallest = uplinks.length > 0 ? Math.min(...uplinks.map(({ mtu }) => mtu)) : undefined;
+    return asked ?? this.#config?.mtu ?? smallest ?? FALLBACK_MTU;
+  }
+
+  /**
+   * Takes over the NodeConfig as the source has it now.
+   *
+   * @returns true when the configuration in force changed
+   */
+  async update(source: ClusterSource): Promise<boolean> {
+    const own = source.nodeConfig(this.#node);
+    if (own === undefined) {
+      if (this.#seen === "" || this.#seen === "gone") return false;
+      this.#seen = "gone";
+      log.warn("NodeConfig is gone, the last one stays in force", { node: this.#node });
+      return false;
+    }
+    const object = mergeDefault(own, source.nodeConfig(DEFAULT_NAME));
+    const seen = JSON.stringify([object.annotations, object.spec]);
+    if (seen === this.#seen) return false;
+    const isFirst = this.#seen === "";
+    this.#seen = seen;
+    try {
+      const { config, warnings } = parseNodeConfig(object);
+      this.#accept(config);
+      for (const warning of warnings) log.warn("NodeConfig has a doubtful field", { warning });
+      log.info("Accepted NodeConfig", {
+        node: this.#node,
+        generation: object.generation,
+        prefixes: this.nodePrefixes.map(formatPrefix),
+      });
+    } catch (error) {
+      this.#error = error instanceof Error ? error.message : String(error);
+      log.error("Refused NodeConfig", {
+        node: this.#node,
+        generation: object.generation,
+        err: error,
+      });
+      return isFirst && await this.#restore();
+    }
+    await writeFileDurable(this.#file, JSON.stringify(object)).catch((error) =>
+      log.warn("Could not remember NodeConfig", { file: this.#file, err: error })
+    );
+    return true;
+  }
+
+  /** The last good one of an earlier run, where the one that is there now is refused. */
+  async #restore(): Promise<boolean> {
+    try {
+      const text = await readTextIfPresent(this.#file);
+      if (text === undefined) return false;
+      const error = this.#error;
+      this.#accept(parseNodeConfig(JSON.parse(text) as NodeConfigObject).config);
+      this.#error = error;
+      log.warn("Last good NodeConfig stays in force", { file: this.#file });
+      return true;
+    } catch (error) {
+      log.warn("Could not read the last good NodeConfig", { file: this.#file, err: error });
+      return false;
+    }
+  }
+
+  #accept(config: NodeConfig): void {
+    this.#config = config;
+    this.#error = undefined;
+    this.#reserved = undefined;
+  }
+
+  #nodeAddresses(): readonly Prefix[] {
+    const texts = [
+      ...nodeLinks(this.#kernel).flatMap((link) => link.addresses.map(({ address }) => address)),
+      ...this.#kernel.defaultRoutes.flatMap(({ gateway }) => gateway ?? []),
+    ];
+    return texts.map(parseAddress).filter((a) => scopeOf(a) === "unicast").map(hostPrefix);
+  }
+}
+
+/** The links that are the node's own, not a pod's. */
+export function nodeLinks({ links }: Pick<KernelState, "links">): readonly IpLink[] {
+  return links.filter(({ ifname }) => !isHostIfname(ifname));
+}
+
+/** Networks that the node's own links are on. */
+export function connectedPrefixes(kernel: KernelState): readonly Prefix[] {
+  return nodeLinks(kernel).flatMap(({ addresses }) =>
+    addresses.flatMap(({ address: text, prefixLength }) => {
+      const address = parseAddress(text);
+      return scopeOf(address) === "unicast" ? [prefixOf(address, prefixLength)] : [];
+    })
+  );
+}

@@ -1,0 +1,350 @@
+/**
+ * Attachments: ADD, DEL, CHECK and GC as operations on the store, the kernel and the allocator.
+ *
+ *     ADD   pod → addresses held → stored "pending" → wired → stored "committed" → result
+ *     DEL   unwired → forgotten → addresses released
+ *
+ * One way back: whatever an ADD did, at whatever step it failed or was killed, is undone by the same
+ * `#detach` that does a DEL. A pending entry is on disk before the first link is made, so a restarted
+ * agent knows what to tear down.
+ *
+ * @module
+ */
+import { parsePodAnnotations } from "../core/annotations.ts";
+import { type Attachment, attachmentKey } from "../core/attachment.ts";
+import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
+import type { CniResult } from "../core/cni_result.ts";
+import { CniCode, CniError, messageOf } from "../core/errors.ts";
+import type { Ipam } from "../core/ipam.ts";
+import type { NodeConfig } from "../core/node_config.ts";
+import type { ClusterSource, Pod } from "../core/objects.ts";
+import { hostBatch, hostIfnameOf, parseAlias, podBatch, type Wiring } from "../core/wiring.ts";
+import { checkHost, checkPod, hostSysctls, podSysctls } from "../core/wiring_check.ts";
+import type { Ip } from "../io/ip.ts";
+import type { Store } from "../io/store.ts";
+import { log } from "../log.ts";
+import { addressesOf, chooseAddresses } from "./addressing.ts";
+import { checkResult, resultOf, wiringOf } from "./attachment_wiring.ts";
+import { KeyLock } from "./key_lock.ts";
+import type { NodeState } from "./node_state.ts";
+import { findPod } from "./pod_lookup.ts";
+
+/** One ADD. */
+export interface AddRequest extends AttachmentId {
+  readonly netns: string;
+  readonly conf: NetConf;
+  /** Undefined: the container is of no pod. */
+  readonly pod?: PodReference;
+}
+
+export interface PodNetworkOptions {
+  readonly node: NodeState;
+  readonly nodeName: string;
+  readonly source: ClusterSource;
+  readonly store: Store;
+  readonly ipam: Ipam;
+  readonly ip: Ip;
+  readonly now: () => Date;
+}
+
+/** The attachments of this node. */
+export class PodNetwork {
+  readonly #o: PodNetworkOptions;
+  readonly #lock = new KeyLock();
+
+  constructor(options: PodNetworkOptions) {
+    this.#o = options;
+    for (const attachment of options.store.list()) {
+      for (const address of addressesOf(attachment)) options.ipam.markUsed(address);
+    }
+    options.ipam.restoreLastGiven(options.store.lastGiven());
+  }
+
+  /** Why ADD cannot be served now; undefined when it can. */
+  get notReady(): string | undefined {
+    const { node, nodeName, source } = this.#o;
+    if (!source.synced) return "its caches are not in sync yet";
+    if (node.config === undefined) {
+      return node.error ?? `there is no NodeConfig "${nodeName}"`;
+    }
+    return undefined;
+  }
+
+  /**
+   * Attaches a container. Asked again, gives the same answer.
+   *
+   * @param signal aborts when nobody waits for the answer any more: everything is undone
+   * @throws {CniError}
+   */
+  add(request: AddRequest, signal: AbortSignal): Promise<CniResult> {
+    const cancelled = new AbortController();
+    const either = AbortSignal.any([signal, cancelled.signal]);
+    return this.#lock.run(
+      attachmentKey(request),
+      () => this.#attach(request, either),
+      (reason) => cancelled.abort(reason),
+    );
+  }
+
+  /** Detaches a container; one that is not attached is no error. An ADD under way is undone. */
+  del(id: AttachmentId, queuedAt?: string): Promise<void> {
+    const key = attachmentKey(id);
+    const reason = `Cannot attach container "${key}": it was deleted meanwhile`;
+    this.#lock.cancel(key, new CniError(CniCode.unknownContainer, reason));
+    return this.#lock.run(key, async () => {
+      const attachment = this.#o.store.get(key);
+      if (attachment === undefined) return await this.#deleteStrayLink(id);
+      // A DEL that waited on disk is not for a container that was added again after it.
+      if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
+      await this.#detach(attachment);
+    });
+  }
+
+  /**
+   * Compares an attachment with what it should be.
+   *
+   * @throws {CniError} code 104 naming everything that is missing or different
+   */
+  check(id: AttachmentId, netns: string, prevResult: CniResult): Promise<void> {
+    const key = attachmentKey(id);
+    return this.#lock.run(key, async () => {
+      const { store, ip, node } = this.#o;
+      const attachment = store.get(key);
+      if (attachment?.state !== "committed") {
+        throw new CniError(
+          CniCode.unknownContainer,
+          `Cannot check attachment "${key}": it is not known`,
+        );
+      }
+      const wiring = wiringOf(attachment);
+      const [host, pod] = await Promise.all([
+        ip.inspectHost(wiring.hostIfname, Object.keys(hostSysctls(wiring))),
+        ip.inspectPod(netns, Object.keys(podSysctls(wiring))),
+      ]);
+      const problems = [
+        ...(netns === attachment.netns
+          ? []
+          : [`network namespace is ${netns}, not ${attachment.netns}`]),
+        ...checkResult(attachment, prevResult),
+        ...checkHost(wiring, node.nodePrefixes, host),
+        ...checkPod(wiring, pod),
+      ];
+      if (problems.length > 0) {
+        throw new CniError(
+          CniCode.wiringFailed,
+          `Cannot confirm attachment "${key}": ${problems.join("; ")}`,
+        );
+      }
+    });
+  }
+
+  /**
+   * Detaches what is not in the list of valid attachments. An empty list could be a runtime's mistake:
+   * then only what has lost its namespace goes.
+   *
+   * @throws {AggregateError} after having tried all
+   */
+  async collectGarbage(valid: readonly AttachmentId[] | null): Promise<void> {
+    const keys = new Set((valid ?? []).map(attachmentKey));
+    const isGarbage = (a: Attachment): boolean =>
+      keys.size > 0 ? !keys.has(attachmentKey(a)) : isGone(a.netns);
+    await this.#detachAll(
+      this.#o.store.list().filter((a) => a.state === "committed" && isGarbage(a)),
+      "Collected garbage",
+    );
+  }
+
+  /**
+   * Tears down what an ADD left half-done: after a crash, or where undoing failed.
+   *
+   * @throws {AggregateError} after having tried all
+   */
+  async detachPending(): Promise<void> {
+    await this.#detachAll(
+      this.#o.store.list().filter((a) => a.state === "pending"),
+      "Tore down unfinished attachment",
+    );
+  }
+
+  async #detachAll(attachments: readonly Attachment[], msg: string): Promise<void> {
+    const results = await Promise.allSettled(
+      attachments.filter((a) => !this.#lock.isBusy(attachmentKey(a))).map((attachment) =>
+        this.#lock.run(attachmentKey(attachment), async () => {
+          const { namespace, podName, containerId, ifname } = attachment;
+          await this.#detach(attachment);
+          log.info(msg, { pod: `${namespace}/${podName}`, containerId, ifname });
+        })
+      ),
+    );
+    const errors = results.filter((r) => r.status === "rejected").map((r) => r.reason);
+    if (errors.length > 0) {
+      throw new AggregateError(
+        errors,
+        `Cannot detach ${errors.length} attachments: ${errors.map(messageOf).join("; ")}`,
+      );
+    }
+  }
+
+  async #attach(request: AddRequest, signal: AbortSignal): Promise<CniResult> {
+    signal.throwIfAborted();
+    const { store, ip, node } = this.#o;
+    const existing = store.get(attachmentKey(request));
+    if (existing?.state === "committed" && existing.netns === request.netns) {
+      return existing.result as CniResult;
+    }
+    const notReady = this.notReady;
+    if (notReady !== undefined) {
+      throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${notReady}`);
+    }
+    if (existing !== undefined) await this.#detach(existing);
+    const pod = request.pod === undefined
+      ? podless(request)
+      : await findPod(this.#o.source, request.pod, { node: this.#o.nodeName, signal });
+
+    const { attachment, wiring, stored } = this.#reserve(request, pod, node.config!);
+    try {
+      await stored;
+      signal.throwIfAborted();
+      await this.#wireHost(wiring);
+      signal.throwIfAborted();
+      await ip.runPod(wiring.netns, {
+        batch: podBatch(wiring),
+        sysctls: podSysctls(wiring),
+        enableIpv6: wiring.primary.ipv6 !== undefined,
+      });
+      signal.throwIfAborted();
+      const result = resultOf(wiring, request.conf.dns);
+      await store.put({ ...attachment, state: "committed", result });
+      signal.throwIfAborted();
+      return result;
+    } catch (error) {
+      await this.#undo(attachment);
+      throw error;
+    }
+  }
+
+  /** Holds addresses and a name, and begins to store them; all in one turn, so that none is given twice. */
+  #reserve(
+    request: AddRequest,
+    pod: Pod,
+    config: NodeConfig,
+  ): { attachment: Attachment; wiring: Wiring; stored: Promise<void> } {
+    const { node, ipam, store } = this.#o;
+    const { options, warnings } = parsePodAnnotations(pod.annotations, {
+      // A node without a prefix of a family gives no address of it unless a pod insists.
+      ipv6: config.defaults.ipv6 && config.cidr6.length > 0,
+      ipv4: config.defaults.ipv4 && config.cidr4.length > 0,
+    });
+    for (const warning of warnings) {
+      log.warn("Pod has a doubtful annotation", { pod: `${pod.namespace}/${pod.name}`, warning });
+    }
+    const { containerId, ifname, netns, conf } = request;
+    const attachments = store.list();
+    const mtu = node.mtu(conf.mtu);
+    const chosen = chooseAddresses({ pod, options, containerId }, { node, ipam, attachments });
+    const attachment: Attachment = {
+      containerId,
+      ifname,
+      namespace: pod.namespace,
+      podName: pod.name,
+      podUid: pod.uid,
+      ownerUid: pod.owner?.uid,
+      hostIfname: hostIfnameOf(request, (name) => attachments.some((a) => a.hostIfname === name)),
+      netns,
+      ip6: chosen.primary.ipv6,
+      ip4: chosen.primary.ipv4,
+      anycast: chosen.anycast.length > 0 ? chosen.anycast : undefined,
+      addresses: chosen.extra.length > 0 ? chosen.extra : undefined,
+      state: "pending",
+      allocatedAt: this.#o.now().toISOString(),
+    };
+    return {
+      attachment,
+      wiring: wiringOf(attachment, mtu),
+      stored: store.put(attachment, ...chosen.lastGiven),
+    };
+  }
+
+  /** Makes the veth. A left-over of the same name, of an earlier container or wiring, is removed first. */
+  async #wireHost(wiring: Wiring): Promise<void> {
+    const { ip, node } = this.#o;
+    const { hostIfname, netns, owner } = wiring;
+    const step = {
+      batch: hostBatch(wiring, node.nodePrefixes),
+      sysctls: hostSysctls(wiring),
+      netns,
+    };
+    try {
+      await ip.runHost(step);
+    } catch (error) {
+      if (!/File exists/.test(messageOf(error))) throw error;
+      const link = await ip.link(hostIfname);
+      if (link === undefined) {
+        throw new CniError(
+          CniCode.wiringFailed,
+          `Cannot create interface "${owner.ifname}" in "${netns}": it exists already`,
+          { cause: error },
+        );
+      }
+      if (link.alias !== undefined && parseAlias(link.alias) === undefined) throw error;
+      log.warn("Removed left-over link", { link: hostIfname, alias: link.alias });
+      await ip.deleteLink(hostIfname);
+      await ip.runHost(step);
+    }
+  }
+
+  async #undo(attachment: Attachment): Promise<void> {
+    try {
+      await this.#detach(attachment);
+    } catch (error) {
+      // Still stored as pending: the periodic pass tries again.
+      log.error("Could not undo attachment", {
+        containerId: attachment.containerId,
+        ifname: attachment.ifname,
+        err: error,
+      });
+    }
+  }
+
+  async #detach(attachment: Attachment): Promise<void> {
+    const { ip, store, ipam } = this.#o;
+    // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
+    await ip.deleteLink(attachment.hostIfname);
+    await store.remove(attachmentKey(attachment));
+    for (const address of addressesOf(attachment)) ipam.release(address);
+  }
+
+  /** The link of a container that the store does not know: its state may have been lost. */
+  async #deleteStrayLink(id: AttachmentId): Promise<void> {
+    const { ip, store } = this.#o;
+    const name = hostIfnameOf(id, () => false);
+    if (store.list().some(({ hostIfname }) => hostIfname === name)) return;
+    const link = await ip.link(name);
+    const owner = parseAlias(link?.alias ?? "");
+    if (owner?.containerId === id.containerId && owner.ifname === id.ifname) {
+      await ip.deleteLink(name);
+    }
+  }
+}
+
+/** The pod of a container that belongs to none: without annotations, never announced by itself. */
+function podless({ containerId }: AttachmentId): Pod {
+  return {
+    namespace: "",
+    name: containerId.slice(0, 63),
+    uid: "",
+    annotations: {},
+    ready: false,
+    terminating: false,
+  };
+}
+
+/** True when the path of a namespace is gone. What cannot be looked at counts as there. */
+function isGone(netns: string): boolean {
+  try {
+    Deno.lstatSync(netns);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
+}

@@ -1,0 +1,174 @@
+/**
+ * The command line: which command, with which options. What a command does is in its own file, loaded
+ * only when it is asked for.
+ *
+ * @module
+ */
+import { Command, CommanderError, Option } from "commander";
+import { AGENT_FLAGS, type AgentSettings, parseAgentSettings } from "../core/agent_settings.ts";
+import { DEFAULT_BIRD_CONFIG, DEFAULT_BIRD_SOCKET } from "../core/config.ts";
+import { messageOf, TerminalError } from "../core/errors.ts";
+import { configureLog, log } from "../log.ts";
+import { VERSION } from "../version.ts";
+
+/** What the commands run, loaded when a command asks for it: only `main.ts` imports lazily. */
+export interface Programs {
+  runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void>;
+  birdRun(options: { config: string; socket: string }): Promise<number>;
+  birdStop(options: { socket: string; mode?: "graceful" | "goodbye" }): Promise<number>;
+  demo(options: { executable: string; colour: boolean }): Promise<number>;
+}
+
+/** Exit statuses of every command. */
+const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+/**
+ * Runs a command.
+ *
+ * @returns its exit status: 0 success, 1 failure, 2 usage
+ */
+export async function main(args: readonly string[], programs: Programs): Promise<number> {
+  let status: number = EXIT.ok;
+  const program = createProgram(programs, (code) => status = code);
+  try {
+    if (args.length === 0) {
+      program.outputHelp({ error: true });
+      return EXIT.usage;
+    }
+    await program.parseAsync([...args], { from: "user" });
+    return status;
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help and version that were asked for are a success; all else commander throws is usage.
+    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+  }
+}
+
+function createProgram(programs: Programs, setStatus: (status: number) => void): Command {
+  const program = new Command("flock")
+    .description(
+      "Routable IPv6 and IPv4 for pods, announced by BGP: CNI plugin, node agent, inspection",
+    )
+    .version(VERSION, "-V, --version", "print the version")
+    .helpCommand("help [command]", "show help for a command")
+    .configureHelp({ showGlobalOptions: false })
+    .exitOverride();
+  /** Adds a command that takes no arguments, only options. */
+  const command = (name: string, description: string): Command =>
+    program.command(name).description(description).allowExcessArguments(false).exitOverride();
+
+  const agent = command("agent", "run the node agent (the DaemonSet's entry point)");
+  for (const { name, variable, value, fallback, help } of AGENT_FLAGS) {
+    const shown = fallback === undefined || fallback === "" ? "" : `, default ${fallback}`;
+    const flags = value === undefined ? `--${name}` : `--${name} <${value}>`;
+    agent.addOption(new Option(flags, `${help} [${variable}${shown}]`));
+  }
+  agent.action(async (options: Record<string, string | boolean>) =>
+    setStatus(await agentCommand(agent, options, programs))
+  );
+
+  const birdPaths = (to: Command): Command =>
+    to.option(
+      "--bird-socket <PATH>",
+      "BIRD's control socket",
+      environment("FLOCK_BIRD_SOCKET") ?? DEFAULT_BIRD_SOCKET,
+    );
+  birdPaths(command("bird-run", "run BIRD in the foreground, with what the agent has written"))
+    .option(
+      "--bird-config <FILE>",
+      "BIRD's configuration",
+      environment("FLOCK_BIRD_CONFIG") ?? DEFAULT_BIRD_CONFIG,
+    )
+    .action(async (options: { birdConfig: string; birdSocket: string }) => {
+      logForPeople();
+      setStatus(
+        await orFail(() =>
+          programs.birdRun({ config: options.birdConfig, socket: options.birdSocket })
+        ),
+      );
+    });
+  birdPaths(command("bird-stop", "stop BIRD: gracefully when it is replaced, else with a goodbye"))
+    .addOption(new Option("--graceful", "keep the routes at the peers").conflicts("goodbye"))
+    .addOption(new Option("--goodbye", "have the peers drop the routes").conflicts("graceful"))
+    .action(async (options: { birdSocket: string; graceful?: true; goodbye?: true }) => {
+      logForPeople();
+      const mode = options.graceful ? "graceful" : options.goodbye ? "goodbye" : undefined;
+      setStatus(await orFail(() => programs.birdStop({ socket: options.birdSocket, mode })));
+    });
+
+  command("demo", "show the main job on this machine, in network namespaces of its own")
+    .action(async () => {
+      logForPeople();
+      setStatus(
+        await orFail(() => programs.demo({ executable: ownExecutable(), colour: wantsColour() })),
+      );
+    });
+  command("version", "print the version").action(() => print(`flock ${VERSION}\n`));
+  return program;
+}
+
+/** Runs the agent until SIGTERM or SIGINT. */
+async function agentCommand(
+  command: Command,
+  options: Record<string, string | boolean>,
+  programs: Programs,
+): Promise<number> {
+  const flags = Object.fromEntries(
+    AGENT_FLAGS.map(({ name }) => [name, options[camelCase(name)]]),
+  );
+  // Commander reads "--no-x" as x switched off.
+  flags["no-sysctls"] = options.sysctls === false ? true : undefined;
+  let settings;
+  try {
+    settings = parseAgentSettings(flags, environment, () => Deno.hostname());
+  } catch (error) {
+    command.error(`error: ${messageOf(error)}`, { exitCode: EXIT.usage });
+  }
+  configureLog({ level: settings.logLevel, format: settings.logFormat, colour: wantsColour() });
+  const stop = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    Deno.addSignalListener(signal, () => stop.abort());
+  }
+  return await orFail(async () => {
+    await programs.runAgent(settings, stop.signal);
+    return EXIT.ok;
+  });
+}
+
+/** The status of a command; a failure is logged, and is 1. */
+async function orFail(run: () => Promise<number>): Promise<number> {
+  try {
+    return await run();
+  } catch (error) {
+    log.error(error instanceof TerminalError ? "Could not start" : "Failed", { err: error });
+    return EXIT.failure;
+  }
+}
+
+function logForPeople(): void {
+  configureLog({ level: "info", format: "text", colour: wantsColour() });
+}
+
+function wantsColour(): boolean {
+  return Deno.stderr.isTerminal() && !environment("NO_COLOR");
+}
+
+/** A variable; an empty one counts as not set. */
+function environment(name: string): string | undefined {
+  return Deno.env.get(name) || undefined;
+}
+
+function print(text: string): void {
+  Deno.stdout.writeSync(new TextEncoder().encode(text));
+}
+
+function camelCase(name: string): string {
+  return name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/** This executable, as a runtime would exec it: compiled, started by its launcher, or built from source. */
+function ownExecutable(): string {
+  return Deno.build.standalone
+    ? Deno.execPath()
+    : environment("FLOCK_EXECUTABLE") ?? `${Deno.cwd()}/dist/flock`;
+}
