@@ -25,6 +25,7 @@ export interface IpLink {
   readonly mtu: number;
   /** Hardware address, empty when the link has none. */
   readonly mac: string;
+  /** Undefined when it has none, or none was asked for. */
   readonly alias?: string;
   readonly addresses: readonly IpAddress[];
 }
@@ -70,14 +71,18 @@ export function parseIpBatch(text: string, count: number): readonly Json[][] {
   return parts as Json[][];
 }
 
-/** Parses the items of `ip -j addr show`. */
-export function parseLinks(items: readonly Json[]): readonly IpLink[] {
+/**
+ * Parses the items of `ip -j addr show`. It does not print aliases: they come from the items of
+ * `ip -j link show`.
+ */
+export function parseLinks(items: readonly Json[], named: readonly Json[] = []): readonly IpLink[] {
+  const aliases = new Map(named.map(({ ifname, ifalias }) => [ifname, optionalText(ifalias)]));
   return items.filter((item) => typeof item.ifname === "string").map((item) => ({
     ifname: text(item.ifname),
     up: list(item.flags).includes("UP"),
     mtu: Number(item.mtu),
     mac: text(item.address),
-    alias: optionalText(item.ifalias),
+    alias: aliases.get(item.ifname),
     addresses: list(item.addr_info).map((entry) => entry as Json)
       .filter((entry) => typeof entry.local === "string")
       .map((entry) => ({

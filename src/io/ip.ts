@@ -127,9 +127,9 @@ export function createIp(run: RunCommand = runCommand): Ip {
   ): Promise<ObservedEnd> => {
     const { stdout } = await shell(prefix, INSPECT_SCRIPT, sysctls, lines(batch));
     const split = stdout.startsWith("\n") ? 0 : stdout.indexOf("\n\n") + 1;
-    const [links, routes, neighbors] = parseIpBatch(stdout.slice(split), 3);
+    const [addresses, links, routes, neighbors] = parseIpBatch(stdout.slice(split), 4);
     return {
-      links: parseLinks(links!),
+      links: parseLinks(addresses!, links!),
       routes: parseRoutes(routes!),
       neighbors: parseNeighbors(neighbors!),
       sysctls: parseSysctls(stdout.slice(0, split)),
@@ -165,8 +165,11 @@ export function createIp(run: RunCommand = runCommand): Ip {
 
     async link(ifname) {
       try {
-        const { stdout } = await run("ip", ["-j", "addr", "show", "dev", ifname]);
-        return parseLinks(JSON.parse(stdout) as Json[])[0];
+        const { stdout } = await run("ip", ["-j", "-batch", "-"], {
+          stdin: lines([`addr show dev ${ifname}`, `link show dev ${ifname}`]),
+        });
+        const [addresses, links] = parseIpBatch(stdout, 2);
+        return parseLinks(addresses!, links!)[0];
       } catch (error) {
         if (isMissingLink(error)) return undefined;
         throw error;
@@ -177,6 +180,7 @@ export function createIp(run: RunCommand = runCommand): Ip {
       try {
         return await inspect([], sysctls, [
           `addr show dev ${ifname}`,
+          `link show dev ${ifname}`,
           `route show table all dev ${ifname}`,
           `neigh show dev ${ifname}`,
         ]).then((end) => ({
@@ -195,6 +199,7 @@ export function createIp(run: RunCommand = runCommand): Ip {
       try {
         return await inspect(inNetns(netns), sysctls, [
           "addr show",
+          "link show",
           "route show table all",
           "neigh show",
         ]);
