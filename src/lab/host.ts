@@ -5,8 +5,9 @@
  * @module
  */
 import { CommandError, type CommandOutput, runCommand } from "../io/command.ts";
-import type { Family } from "../core/cidr.ts";
+import { type Family, parsePrefix } from "../core/cidr.ts";
 import { type IpRoute, parseRoutes } from "../core/ip_state.ts";
+import { until, type WaitOptions } from "./wait.ts";
 import { Background, type BackgroundOptions } from "./background.ts";
 
 export interface ExecOptions {
@@ -110,6 +111,25 @@ export class Host {
   async routes(family: Family): Promise<readonly IpRoute[]> {
     const flag = family === "ipv6" ? "-6" : "-4";
     return parseRoutes(await this.ipJson(flag, "route", "show"), family);
+  }
+
+  /** Waits until the main table has a route to exactly this prefix. */
+  waitRoute(prefix: string, options: WaitOptions = {}): Promise<IpRoute> {
+    return until(`route to ${prefix} on ${this.name}`, () => this.route(prefix), options);
+  }
+
+  /** Waits until the main table has no route to exactly this prefix. */
+  async waitNoRoute(prefix: string, options: WaitOptions = {}): Promise<void> {
+    await until(
+      `no route to ${prefix} on ${this.name}`,
+      async () => await this.route(prefix) === undefined,
+      options,
+    );
+  }
+
+  /** The route of the main table to exactly this prefix, if there is one. */
+  async route(prefix: string): Promise<IpRoute | undefined> {
+    return (await this.routes(parsePrefix(prefix).family)).find((route) => route.dst === prefix);
   }
 
   /** The next hop's address on the way to an address; `undefined` when that is on a link. */

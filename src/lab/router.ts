@@ -5,8 +5,7 @@
  *
  * @module
  */
-import { type Family, parsePrefix } from "../core/cidr.ts";
-import type { IpRoute } from "../core/ip_state.ts";
+import type { Family } from "../core/cidr.ts";
 import { Host, type Site } from "./host.ts";
 import type { LabPlan } from "./plan.ts";
 import { BirdDaemon } from "./router_bird.ts";
@@ -71,25 +70,5 @@ export class Router extends Host {
       if (up.length < wanted) throw new Error(`${up.length} are established`);
       return true;
     }, options);
-  }
-
-  /** The route in the router's kernel to exactly this prefix, if there is one. */
-  async route(prefix: string): Promise<IpRoute | undefined> {
-    const { family } = parsePrefix(prefix);
-    return (await this.routes(family)).find((route) => route.dst === prefix);
-  }
-
-  /** Waits until the router's kernel has a route to exactly this prefix. */
-  waitRoute(prefix: string, options: WaitOptions = {}): Promise<IpRoute> {
-    return until(`route to ${prefix} at the router`, () => this.route(prefix), options);
-  }
-
-  /** Waits until the router's kernel has no route to exactly this prefix. */
-  async waitNoRoute(prefix: string, options: WaitOptions = {}): Promise<void> {
-    await until(
-      `no route to ${prefix} at the router`,
-      async () => await this.route(prefix) === undefined,
-      options,
-    );
   }
 }
