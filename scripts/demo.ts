@@ -8,11 +8,16 @@ import { build } from "./build.ts";
 import { ROOT } from "./run.ts";
 import { setUp } from "./setup.ts";
 
-const rest = Deno.args.filter((arg) => arg !== "--no-install");
-const status = await setUp("demo", { install: rest.length === Deno.args.length });
+const unknown = Deno.args.find((arg) => arg !== "--no-install");
+if (unknown !== undefined) throw new Error(`Cannot run the demo with "${unknown}": no such option`);
+
+const status = await setUp("demo", { install: Deno.args.length === 0 });
 if (status !== 0) Deno.exit(status);
 await build();
-Deno.env.set("FLOCK_EXECUTABLE", `${ROOT}/dist/flock`);
+
 // Only now, so that a machine without the tools hears of it before anything else is loaded.
-const { main } = await import("../src/cli/main.ts");
-Deno.exit(await main(["demo", ...rest]));
+const { demo } = await import("../src/cli/demo.ts");
+const { configureLog } = await import("../src/log.ts");
+const colour = Deno.stdout.isTerminal() && !Deno.env.get("NO_COLOR");
+configureLog({ level: "info", format: "text", colour });
+Deno.exit(await demo({ executable: `${ROOT}/dist/flock`, colour }));

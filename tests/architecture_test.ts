@@ -10,10 +10,11 @@ import { closure, type Import, importsOf, sourceFiles, sourceImports } from "./m
 
 /** Per directory (or file) what it may import: a name, or a beginning when it ends in "/" or "*". */
 const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = [
-  ["main.ts", ["src/cni/main.ts", "src/agent/main.ts", "src/cli/main.ts", "node:process"]],
+  ["main.ts", ["src/cni/main.ts", "src/agent/main.ts", "src/cli/", "node:process"]],
   ["src/core/cidr.ts", ["src/core/", "npm:ipaddr.js"]],
   ["src/core/node_config_*", ["src/core/", "npm:zod"]],
   ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
+  ["src/core/conflist.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/", ["src/core/"]],
   ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
   ["src/cni/", [

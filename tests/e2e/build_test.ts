@@ -43,9 +43,12 @@ Deno.test("e2e: the launcher is what the executable would be", async (t) => {
   await t.step("is the agent under the name flock-agent", async () => {
     const link = `${dir.path}/flock-agent`;
     await Deno.symlink(flock, link);
-    const byName = await run([link], { env: {} });
-    assertEquals(byName, await run([flock, "agent"], { env: {} }));
-    assertEquals(byName.code, 2);
+    // A setting that only the agent refuses.
+    const env = { FLOCK_LOG_LEVEL: "loud" };
+    const agent = await run([flock, "agent"], { env });
+    assertEquals(agent.code, 2);
+    assertMatch(agent.stderr, /loud/);
+    assertEquals(await run([link], { env }), agent);
     assertEquals(await mustRun([link, "version"], { env: {} }), `flock ${VERSION}\n`);
   });
   await t.step("works as a copy elsewhere", async () => {

@@ -72,12 +72,15 @@ async function examine(t: Deno.TestContext, flock: string): Promise<void> {
     assertMatch(stdout + stderr, /Usage: flock/);
   });
   await t.step("what argv[0] says", async () => {
-    const agent = await run([flock, "agent"], { env: {} });
-    assertEquals(agent.code, 2, "the agent has no source of truth to start with");
+    // A setting that only the agent refuses.
+    const env = { FLOCK_LOG_LEVEL: "loud" };
+    const agent = await run([flock, "agent"], { env });
+    assertEquals(agent.code, 2);
+    assertMatch(agent.stderr, /loud/);
     await Deno.symlink(flock, `${dir}/flock-agent`);
-    assertEquals(await run([`${dir}/flock-agent`], { env: {} }), agent);
+    assertEquals(await run([`${dir}/flock-agent`], { env }), agent);
     const asAgent = ["/bin/bash", "-c", 'exec -a flock-agent "$0"', flock];
-    assertEquals(await run(asAgent, { env: {} }), agent);
+    assertEquals(await run(asAgent, { env }), agent);
   });
   await t.step("a template in it, and only the permissions that were baked in", async () => {
     await runsBird(flock, `${dir}/bird`);
