@@ -8,10 +8,10 @@
 
 export interface Counts {
   readonly passed: number;
-  /** Names of the failed tests and steps, with their file. */
+  /** Names of the failed tests and steps, with their file unless a helper registered them. */
   readonly failed: readonly string[];
   readonly skipped: readonly string[];
-  /** The test files that ran. */
+  /** The files whose tests ran: those that call `Deno.test`. */
   readonly files: readonly string[];
 }
 
@@ -30,7 +30,7 @@ interface Case {
 export function countTests(report: string): Counts {
   const { cases, files } = parseReport(report);
   const named = (kept: readonly Case[]): string[] =>
-    kept.map(({ file, name }) => `${file}: ${name}`);
+    kept.map(({ file, name }) => file.endsWith("_test.ts") ? `${file}: ${name}` : name);
   const below = (parent: Case): Case[] =>
     cases.filter((c) => c.file === parent.file && c.name.startsWith(`${parent.name} > `));
   const counted = cases.filter((c) => {

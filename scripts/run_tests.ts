@@ -83,14 +83,34 @@ async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<v
   const text = await Deno.readTextFile(report).catch(ignoreNotFound);
   if (text === undefined) return fail(`${name}: no report (${status ?? "ended with status 0"})`);
   const counts = countTests(text);
-  const absent = files.filter((file) => !counts.files.includes(file));
+  const broken = await brokenFiles(
+    files.filter((file) => !counts.files.includes(file)),
+    permissions,
+  );
   passed += counts.passed;
   skipped.push(...counts.skipped);
   for (const test of counts.failed) fail(test);
-  for (const file of absent) fail(`${file}: did not load, or holds no test`);
-  if (status !== undefined && counts.failed.length + absent.length === 0) {
+  for (const file of broken) fail(`${file}: did not load, or holds no test`);
+  if (status !== undefined && counts.failed.length + broken.length === 0) {
     fail(`${name}: ${status}`);
   }
+}
+
+/**
+ * Which of the files that the report does not name are broken. A test registered by a helper is reported
+ * under the helper's name, so each is loaded once more, with a filter that no test's name passes.
+ */
+async function brokenFiles(
+  files: readonly string[],
+  permissions: readonly string[],
+): Promise<string[]> {
+  const flags = ["--no-prompt", "--no-check", "--quiet", "--filter=/^$/", ...permissions];
+  const broken: string[] = [];
+  for (const file of files) {
+    const { code, stdout } = await run([Deno.execPath(), "test", ...flags, file]);
+    if (code !== 0 || !stdout.includes("filtered out")) broken.push(file);
+  }
+  return broken;
 }
 
 /** The test files at a path, relative to the root, sorted; none when the path is absent. */
