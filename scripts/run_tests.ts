@@ -12,7 +12,7 @@ import { build } from "./build.ts";
 import { countTests } from "./junit.ts";
 import { ROOT, run } from "./run.ts";
 import { setUp } from "./setup.ts";
-import { type Check, CHECKS, GATE_TIERS, MACHINE_TIERS, type Tier } from "./tiers.ts";
+import { type Check, CHECKS, GATE_TIERS, MACHINE_TIERS, testFiles, type Tier } from "./tiers.ts";
 
 const REPORTS = `${ROOT}/.reports`;
 const failed: string[] = [];
@@ -111,17 +111,6 @@ async function brokenFiles(
     if (code !== 0 || !stdout.includes("filtered out")) broken.push(file);
   }
   return broken;
-}
-
-/** The test files at a path, relative to the root, sorted; none when the path is absent. */
-async function testFiles(path: string): Promise<string[]> {
-  const info = await Deno.stat(`${ROOT}/${path}`).catch(ignoreNotFound);
-  if (info === undefined) return [];
-  if (info.isFile) return [path];
-  const entries = (await Array.fromAsync(Deno.readDir(`${ROOT}/${path}`)))
-    .filter((entry) => entry.isDirectory || entry.name.endsWith("_test.ts"))
-    .sort((a, b) => a.name < b.name ? -1 : 1);
-  return (await Promise.all(entries.map(({ name }) => testFiles(`${path}/${name}`)))).flat();
 }
 
 function fail(what: string): void {

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { ROOT } from "./run.ts";
 
 /** A command that passes or fails as a whole. */
 export interface Check {
@@ -42,11 +43,16 @@ export const GATE_TIERS: readonly Tier[] = [
   { name: "unit", paths: ["src/core"], permissions: [], timeoutMs: 120_000 },
   {
     name: "fake",
-    paths: ["src/log_test.ts", "src/io", "src/cni", "src/agent", "src/cli", "src/lab", "scripts"],
+    paths: ["src/io", "src/cni", "src/agent", "src/cli", "src/lab", "scripts"],
     permissions: MOST,
     timeoutMs: 300_000,
   },
-  { name: "golden", paths: ["tests/golden_test.ts"], permissions: MOST, timeoutMs: 120_000 },
+  {
+    name: "golden",
+    paths: ["tests/golden_test.ts", "tests/bird_property_test.ts"],
+    permissions: MOST,
+    timeoutMs: 300_000,
+  },
   {
     name: "architecture",
     paths: ["tests/architecture_test.ts", "tests/repository_test.ts"],
@@ -60,3 +66,16 @@ export const MACHINE_TIERS: readonly Tier[] = [
   { name: "netns", paths: ["tests/netns"], permissions: ["--allow-all"], timeoutMs: 1_800_000 },
   { name: "e2e", paths: ["tests/e2e"], permissions: ["--allow-all"], timeoutMs: 1_200_000 },
 ];
+
+/** The test files at a path, relative to the root, sorted; none when the path is absent. */
+export async function testFiles(path: string): Promise<string[]> {
+  const info = await Deno.stat(`${ROOT}/${path}`).catch((error) => {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  });
+  if (info === undefined) return [];
+  if (info.isFile) return [path];
+  const entries = (await Array.fromAsync(Deno.readDir(`${ROOT}/${path}`)))
+    .filter((entry) => entry.isDirectory || entry.name.endsWith("_test.ts"))
+    .sort((a, b) => a.name < b.name ? -1 : 1);
+  return (await Promise.all(entries.map(({ name }) => testFiles(`${path}/${name}`)))).flat();
+}

@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { renderPermissionTable } from "../scripts/permissions.ts";
 import { ROOT } from "../scripts/run.ts";
+import { GATE_TIERS, MACHINE_TIERS, testFiles } from "../scripts/tiers.ts";
 import { VERSION } from "../src/version.ts";
 
 interface Configuration {
@@ -52,6 +53,14 @@ Deno.test("repository: docs/security.md has the baked permissions", async () => 
     /<!-- permissions: .*? -->([^]*?)<!-- \/permissions -->/,
   ) ?? [];
   assertEquals(cells(table ?? ""), cells(renderPermissionTable()));
+});
+
+Deno.test("repository: every test file belongs to one tier", async () => {
+  const files = (await Promise.all(["src", "scripts", "tests"].map(testFiles))).flat();
+  const paths = [...GATE_TIERS, ...MACHINE_TIERS].flatMap((tier) => tier.paths);
+  const homes = (file: string): number =>
+    paths.filter((path) => file === path || file.startsWith(`${path}/`)).length;
+  assertEquals(files.filter((file) => homes(file) !== 1), []);
 });
 
 Deno.test("repository: CONTRIBUTING.md names only tasks that exist", async () => {
