@@ -43,21 +43,47 @@ export async function writeFileDurable(
 }
 
 /**
- * A file's text; undefined when there is none.
+ * A regular file's text; undefined when there is none.
  *
  * @throws {SyntaxError} when it is not UTF-8
  * @throws {Error} `Cannot read file "…"` with the cause
  */
 export async function readTextIfPresent(path: string): Promise<string | undefined> {
+  return (await readTextAndInfo(path))?.text;
+}
+
+/**
+ * A regular file's text, and what the system says of the very file that was read: its path may lead to another
+ * one before and after.
+ *
+ * @param options.maxBytes a larger file is refused; no limit unless told
+ * @throws {SyntaxError} when it is not UTF-8
+ * @throws {Error} `Cannot read file "…"` with the cause
+ */
+export async function readTextAndInfo(
+  path: string,
+  options: { readonly maxBytes?: number } = {},
+): Promise<{ readonly text: string; readonly info: Deno.FileInfo } | undefined> {
   let bytes: Uint8Array;
+  let info: Deno.FileInfo;
   try {
-    bytes = await Deno.readFile(path);
+    using file = await Deno.open(path);
+    info = await file.stat();
+    if (info.size > (options.maxBytes ?? Infinity)) {
+      throw new RangeError(`it is larger than ${options.maxBytes} bytes`);
+    }
+    bytes = new Uint8Array(info.size);
+    let length = 0;
+    for (let n: number | null = 0; n !== null && length < bytes.length; length += n ?? 0) {
+      n = await file.read(bytes.subarray(length));
+    }
+    bytes = bytes.subarray(0, length);
   } catch (cause) {
     if (cause instanceof Deno.errors.NotFound) return undefined;
     throw new Error(`Cannot read file "${path}": ${reasonOf(cause)}`, { cause });
   }
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return { text: new TextDecoder("utf-8", { fatal: true }).decode(bytes), info };
   } catch (cause) {
     throw new SyntaxError(`Cannot read file "${path}": it is not UTF-8`, { cause });
   }
