@@ -142,7 +142,7 @@ export function parseNetConf(stdin: string): NetConf {
     throw confError(`Cannot accept network configuration: "name" is ${quote(name)}`);
   }
   for (const [key, value] of Object.entries(conf)) {
-    const accepts = KEYS[key];
+    const accepts = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
     if (accepts === true || key.startsWith("cni.dev/")) continue;
     if (accepts === undefined || !accepts(value)) {
       throw new CniError(
