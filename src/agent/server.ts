@@ -135,7 +135,7 @@ function idOf(request: AgentRequest): { containerId: string; ifname: string } {
 function stdinOf(request: AgentRequest): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(
-      Uint8Array.from(atob(request.stdin_data ?? ""), (c) => c.charCodeAt(0)),
+      Uint8Array.fromBase64(request.stdin_data ?? ""),
     );
   } catch (cause) {
     throw new CniError(CniCode.decode, "Cannot decode request: stdin_data is not base64 of UTF-8", {

@@ -75,7 +75,7 @@ async function runVerb(
       ifname: call.ifname,
       args: call.args,
       path: call.path,
-      stdin_data: toBase64(stdin),
+      stdin_data: new TextEncoder().encode(stdin).toBase64(),
       cni_version: conf.cniVersion,
       traceparent,
     }, { connectMs: CONNECT_MS, timeoutMs: CALL_MS });
@@ -166,9 +166,4 @@ function printed(value: unknown): PluginOutcome {
     stdout: value === undefined ? "" : JSON.stringify(value) + "\n",
     stderr: "",
   };
-}
-
-/** Base64 of the text's UTF-8 bytes. */
-function toBase64(text: string): string {
-  return btoa(Array.from(new TextEncoder().encode(text), (b) => String.fromCharCode(b)).join(""));
 }

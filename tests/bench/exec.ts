@@ -1,0 +1,61 @@
+/**
+ * Timing of programs as a runtime starts them: in a node's network namespace, from exec to exit.
+ *
+ * @module
+ */
+
+/** One program to start. */
+export interface Exec {
+  /** Network namespace to start it in. */
+  readonly netns: string;
+  readonly argv: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+}
+
+/** What it printed, and the milliseconds from exec to exit. */
+export interface Timed {
+  readonly ms: number;
+  readonly stdout: string;
+}
+
+/**
+ * Runs a program to its end.
+ *
+ * @throws {Error} when it fails
+ */
+export async function timed({ netns, argv, env = {}, stdin = "" }: Exec): Promise<Timed> {
+  const command = new Deno.Command("/usr/bin/nsenter", {
+    args: [`--net=/run/netns/${netns}`, ...argv],
+    clearEnv: true,
+    env,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  const started = performance.now();
+  const child = command.spawn();
+  const writer = child.stdin.getWriter();
+  const [output] = await Promise.all([
+    child.output(),
+    writer.write(new TextEncoder().encode(stdin)).then(() => writer.close()).catch(() => {}),
+  ]);
+  const ms = performance.now() - started;
+  const stdout = new TextDecoder().decode(output.stdout);
+  if (output.success) return { ms, stdout };
+  throw new Error(
+    `Cannot run "${argv.join(" ")}": ${stdout}${new TextDecoder().decode(output.stderr)}`,
+  );
+}
+
+/** Calls `work` for 0 … count-1, so many at a time. */
+export async function inParallel(
+  count: number,
+  atATime: number,
+  work: (i: number) => Promise<void>,
+): Promise<void> {
+  let next = 0;
+  await Promise.all(Array.from({ length: atATime }, async () => {
+    while (next < count) await work(next++);
+  }));
+}
