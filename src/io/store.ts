@@ -25,6 +25,9 @@ export interface LastGiven {
   readonly address: string;
 }
 
+/** Pools whose last address is remembered, as many as in memory: annotations can name any number. */
+const MAX_REMEMBERED_POOLS = 1024;
+
 interface State {
   readonly attachments: Map<string, Attachment>;
   readonly lastGiven: Map<string, string>;
@@ -109,9 +112,9 @@ export class Store implements AsyncDisposable {
     return [...this.#live.attachments.values()];
   }
 
-  /** The address that was given last from a pool. */
-  lastGiven(pool: string): string | undefined {
-    return this.#live.lastGiven.get(pool);
+  /** Per pool (its CIDR), the address that was given last. */
+  lastGiven(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#live.lastGiven);
   }
 
   /**
@@ -208,7 +211,14 @@ function replay(state: State, changes: readonly Change[]): State {
 function apply(state: State, { key, attachment, lastGiven }: Change): void {
   if (attachment === undefined) state.attachments.delete(key);
   else state.attachments.set(key, attachment);
-  for (const { pool, address } of lastGiven) state.lastGiven.set(pool, address);
+  for (const { pool, address } of lastGiven) {
+    state.lastGiven.delete(pool);
+    state.lastGiven.set(pool, address);
+  }
+  for (const oldest of state.lastGiven.keys()) {
+    if (state.lastGiven.size <= MAX_REMEMBERED_POOLS) break;
+    state.lastGiven.delete(oldest);
+  }
 }
 
 async function readState(path: string): Promise<ReturnType<typeof parseState> | undefined> {

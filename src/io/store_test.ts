@@ -26,10 +26,24 @@ Deno.test("put() and remove() are on the disk when they resolve", async () => {
   assertEquals(store.list(), [attachment(1)]);
   assertEquals(store.get("c1/eth0"), attachment(1));
   assertEquals(store.get("c2/eth0"), undefined);
-  assertEquals(store.lastGiven("172.25.214.0/24"), "172.25.214.7");
-  assertEquals(store.lastGiven("10.0.0.0/8"), undefined);
+  assertEquals(store.lastGiven()["172.25.214.0/24"], "172.25.214.7");
+  assertEquals(store.lastGiven()["10.0.0.0/8"], undefined);
   assertEquals(store.rebooted, false);
   assertEquals(store.previous, []);
+});
+
+Deno.test("the pools that are remembered do not grow without end", async () => {
+  await using dir = await tempDir();
+  {
+    await using store = await openStore(dir.path, NODE);
+    const pools = Array.from({ length: 1_100 }, (_, n) => ({ pool: `p${n}`, address: `a${n}` }));
+    await store.put(attachment(1), pools[0]!);
+    await store.put(attachment(1), ...pools.slice(1), pools[0]!);
+  }
+  await using store = await openStore(dir.path, NODE);
+  const kept = store.lastGiven();
+  assertEquals(Object.keys(kept).length, 1024);
+  assertEquals([kept.p0, kept.p76, kept.p77], ["a0", undefined, "a77"]);
 });
 
 Deno.test("concurrent changes share a write", async () => {
@@ -119,7 +133,7 @@ Deno.test("a change that cannot be written fails alone and leaves everything as 
   assertEquals(store.list().map((a) => `${attachmentKey(a)} ${a.state}`).sort(), expected);
   assertEquals(store.get("c1/eth0"), attachment(1));
   assertEquals(store.get("c6/eth0"), attachment(6));
-  assertEquals(store.lastGiven("p"), "a1");
+  assertEquals(store.lastGiven()["p"], "a1");
 });
 
 Deno.test("a result that cannot be written is refused and does not stop the store", async () => {
@@ -206,7 +220,7 @@ Deno.test("after a reboot nothing is alive, and what was is known", async () => 
     assertEquals(store.rebooted, true);
     assertEquals(store.list(), []);
     assertEquals(store.previous, [attachment(1)]);
-    assertEquals(store.lastGiven("p"), "a");
+    assertEquals(store.lastGiven()["p"], "a");
   }
   {
     await using store = await openStore(dir.path, { ...NODE, bootId: "b2" });
