@@ -19,7 +19,11 @@ export class DemoOutput {
   readonly #outcomes: Outcome[] = [];
   readonly #started = performance.now();
 
-  constructor(private readonly colour: boolean) {}
+  readonly #colour: boolean;
+
+  constructor(colour: boolean) {
+    this.#colour = colour;
+  }
 
   title(text: string): void {
     console.log(`${this.#paint("bold", text)}\n`);
@@ -80,7 +84,7 @@ export class DemoOutput {
   }
 
   #paint(colour: keyof typeof COLOURS, text: string): string {
-    return this.colour ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
+    return this.#colour ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
   }
 }
 

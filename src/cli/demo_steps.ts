@@ -97,7 +97,7 @@ async function addPods(demo: Demo): Promise<string[]> {
     await node.add(pod);
     const ms = performance.now() - started;
     demo.pods.push({ pod, node });
-    const addresses = FAMILIES.map((family) => addressOf(pod, family).padEnd(26)).join(" ");
+    const addresses = FAMILIES.map((family) => addressOf(pod, family).padEnd(34)).join(" ");
     lines.push(`${pod.key.padEnd(24)} ${name}  ${addresses} ${ms.toFixed(0)} ms`);
   }
   return lines;

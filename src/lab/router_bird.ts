@@ -13,22 +13,24 @@ import type { RouterSession, RoutingDaemon } from "./router.ts";
 import { until } from "./wait.ts";
 
 export class BirdDaemon implements RoutingDaemon {
+  readonly #host: Host;
+  readonly #plan: LabPlan;
+  readonly #extra: string;
   readonly #dir: string;
   #process: Background | undefined;
 
-  constructor(
-    private readonly host: Host,
-    private readonly plan: LabPlan,
-    private readonly extra: string,
-  ) {
+  constructor(host: Host, plan: LabPlan, extra: string) {
+    this.#host = host;
+    this.#plan = plan;
+    this.#extra = extra;
     this.#dir = host.dir;
   }
 
   async start(): Promise<void> {
     const config = `${this.#dir}/bird.conf`;
     await Deno.mkdir(this.#dir, { recursive: true });
-    await Deno.writeTextFile(config, renderBirdRouter(this.plan) + this.extra);
-    const process = this.#process = await this.host.spawn(
+    await Deno.writeTextFile(config, renderBirdRouter(this.#plan) + this.#extra);
+    const process = this.#process = await this.#host.spawn(
       "bird",
       ["bird", "-f", "-c", config, "-s", this.#socket, "-P", `${this.#dir}/bird.pid`],
     );

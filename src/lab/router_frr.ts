@@ -14,25 +14,27 @@ import { until } from "./wait.ts";
 export const FRR_DIR = "/usr/lib/frr";
 
 export class FrrDaemon implements RoutingDaemon {
+  readonly #host: Host;
+  readonly #plan: LabPlan;
+  readonly #extra: string;
   readonly #dir: string;
   #processes: Background[] = [];
 
-  constructor(
-    private readonly host: Host,
-    private readonly plan: LabPlan,
-    private readonly extra: string,
-  ) {
+  constructor(host: Host, plan: LabPlan, extra: string) {
+    this.#host = host;
+    this.#plan = plan;
+    this.#extra = extra;
     this.#dir = `${host.dir}/frr`;
   }
 
   async start(): Promise<void> {
     await Deno.mkdir(this.#dir, { recursive: true });
     // The daemons give up root for a user of their own.
-    await this.host.exec(["chown", "frr:frr", this.#dir]);
-    const config = `${this.host.dir}/frr.conf`;
-    await Deno.writeTextFile(config, renderFrrRouter(this.plan) + this.extra);
+    await this.#host.exec(["chown", "frr:frr", this.#dir]);
+    const config = `${this.#host.dir}/frr.conf`;
+    await Deno.writeTextFile(config, renderFrrRouter(this.#plan) + this.#extra);
     for (const daemon of ["zebra", "bgpd"]) {
-      const process = await this.host.spawn(daemon, [
+      const process = await this.#host.spawn(daemon, [
         `${FRR_DIR}/${daemon}`,
         ...["-u", "frr", "-g", "frr", "-P", "0"],
         ...["-z", `${this.#dir}/zserv.api`, "--vty_socket", this.#dir],
@@ -56,9 +58,9 @@ export class FrrDaemon implements RoutingDaemon {
 
   async sessions(): Promise<readonly RouterSession[]> {
     const shown = JSON.parse(await this.#vtysh("-c", "show bgp summary json")) as BgpSummary;
-    return this.plan.families.flatMap((family) => {
+    return this.#plan.families.flatMap((family) => {
       const peers = (family === "ipv6" ? shown.ipv6Unicast : shown.ipv4Unicast)?.peers ?? {};
-      return this.plan.nodes.map((node) => ({
+      return this.#plan.nodes.map((node) => ({
         node: node.name,
         family,
         state: peers[node.addresses[family] ?? ""]?.state ?? "Idle",
@@ -67,7 +69,7 @@ export class FrrDaemon implements RoutingDaemon {
   }
 
   async #vtysh(...args: string[]): Promise<string> {
-    return (await this.host.exec(["vtysh", "--vty_socket", this.#dir, ...args])).stdout;
+    return (await this.#host.exec(["vtysh", "--vty_socket", this.#dir, ...args])).stdout;
   }
 }
 

@@ -14,7 +14,7 @@ import type { Design } from "../../src/lab/plan.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import type { RouterKind } from "../../src/lab/router.ts";
 import { EXECUTABLE } from "../executable.ts";
-import { needing } from "../support.ts";
+import { testWith } from "../support.ts";
 
 const KINDS: Readonly<Record<string, readonly Family[]>> = {
   dual: ["ipv6", "ipv4"],
@@ -30,11 +30,11 @@ const DESIGNS: Readonly<Record<Design, string>> = {
 
 for (const router of ["bird", "frr"] as const) {
   for (const [design, how] of Object.entries(DESIGNS) as [Design, string][]) {
-    Deno.test(needing(
+    testWith(
       `netns: pods reach each other with ${router} as router, design (${design}): ${how}`,
       ["root", "bird", "ping", ...(router === "frr" ? ["frr" as const] : [])],
       () => testDesign(router, design),
-    ));
+    );
   }
 }
 

@@ -8,33 +8,31 @@ import { createLab } from "../../src/lab/lab.ts";
 import { LAB_ROOT } from "../../src/lab/reaper.ts";
 import { tracesOf } from "../../src/lab/traces.ts";
 import { until } from "../../src/lab/wait.ts";
-import { needing } from "../support.ts";
+import { testWith } from "../support.ts";
 
 /** No lab needs an executable until agents are started. */
 const NO_EXECUTABLE = { executable: "/bin/true" };
 
-Deno.test(
-  needing("netns: a lab that is disposed leaves nothing", ["root", "bird", "ping"], async () => {
-    let id: string;
-    let pids: number[];
-    {
-      await using lab = await createLab(NO_EXECUTABLE);
-      id = lab.id;
-      await lab.client.spawn("sleep", ["sleep", "1000"]);
-      pids = lab.processes.map((process) => process.pid);
-      const traces = await tracesOf(id);
-      // Switch, router, client, two nodes; the directory; reaper, BIRD, sleep.
-      assertEquals(traces.length, 5 + 1 + 3, traces.join("\n"));
-      assert(await lab.client.ping("198.51.100.1") !== undefined, "client reaches the router");
-      assert(await lab.client.ping("198.51.100.12") === undefined, "n2 has no way back");
-      assert(await lab.node("n1").ping("198.51.100.12") !== undefined, "n1 reaches n2");
-    }
-    assertEquals(await tracesOf(id), []);
-    assertEquals(await running(pids), []);
-  }),
-);
+testWith("netns: a lab that is disposed leaves nothing", ["root", "bird", "ping"], async () => {
+  let id: string;
+  let pids: number[];
+  {
+    await using lab = await createLab(NO_EXECUTABLE);
+    id = lab.id;
+    await lab.client.spawn("sleep", ["sleep", "1000"]);
+    pids = lab.processes.map((process) => process.pid);
+    const traces = await tracesOf(id);
+    // Switch, router, client, two nodes; the directory; reaper, BIRD, sleep.
+    assertEquals(traces.length, 5 + 1 + 3, traces.join("\n"));
+    assert(await lab.client.ping("198.51.100.1") !== undefined, "client reaches the router");
+    assert(await lab.client.ping("198.51.100.12") === undefined, "n2 has no way back");
+    assert(await lab.node("n1").ping("198.51.100.12") !== undefined, "n1 reaches n2");
+  }
+  assertEquals(await tracesOf(id), []);
+  assertEquals(await running(pids), []);
+});
 
-Deno.test(needing("netns: a lab with a default route is reached over both families", [
+testWith("netns: a lab with a default route is reached over both families", [
   "root",
   "bird",
   "ping",
@@ -43,31 +41,27 @@ Deno.test(needing("netns: a lab with a default route is reached over both famili
   for (const address of ["2001:db8:25::11", "198.51.100.11"]) {
     assert(await lab.client.ping(address) !== undefined, address);
   }
-}));
+});
 
-Deno.test(
-  needing("netns: a lab whose creation fails leaves nothing", ["root", "bird"], async () => {
-    const error = String(
-      await assertRejects(() =>
-        createLab({ ...NO_EXECUTABLE, extraRouterConfig: "this is no BIRD configuration" })
-      ),
-    );
-    const [id = ""] = /fl[0-9a-f]{4}/.exec(error) ?? [];
-    assert(id !== "" && error.includes("syntax error"), `it says why: ${error}`);
-    assertEquals(await tracesOf(id), []);
-  }),
-);
+testWith("netns: a lab whose creation fails leaves nothing", ["root", "bird"], async () => {
+  const error = String(
+    await assertRejects(() =>
+      createLab({ ...NO_EXECUTABLE, extraRouterConfig: "this is no BIRD configuration" })
+    ),
+  );
+  const [id = ""] = /fl[0-9a-f]{4}/.exec(error) ?? [];
+  assert(id !== "" && error.includes("syntax error"), `it says why: ${error}`);
+  assertEquals(await tracesOf(id), []);
+});
 
-Deno.test(
-  needing("netns: a lab whose creation is aborted leaves nothing", ["root", "bird"], async () => {
-    const signal = AbortSignal.abort(new Error("as asked"));
-    const before = await labs();
-    await assertRejects(() => createLab({ ...NO_EXECUTABLE, signal }), Error, "as asked");
-    const made = (await labs()).filter((lab) => !before.includes(lab));
-    // Other tests may make labs at the same time; ours would have no process by now.
-    for (const id of made) assert((await tracesOf(id)).length > 0, id);
-  }),
-);
+testWith("netns: a lab whose creation is aborted leaves nothing", ["root", "bird"], async () => {
+  const signal = AbortSignal.abort(new Error("as asked"));
+  const before = await labs();
+  await assertRejects(() => createLab({ ...NO_EXECUTABLE, signal }), Error, "as asked");
+  const made = (await labs()).filter((lab) => !before.includes(lab));
+  // Other tests may make labs at the same time; ours would have no process by now.
+  for (const id of made) assert((await tracesOf(id)).length > 0, id);
+});
 
 const ENDS: Readonly<Record<string, (child: Deno.ChildProcess) => Promise<void> | void>> = {
   "SIGINT twice": async (child) => {
@@ -83,7 +77,7 @@ const ENDS: Readonly<Record<string, (child: Deno.ChildProcess) => Promise<void> 
 };
 
 for (const [how, end] of Object.entries(ENDS)) {
-  Deno.test(needing(`netns: a lab leaves nothing when its process ends by ${how}`, [
+  testWith(`netns: a lab leaves nothing when its process ends by ${how}`, [
     "root",
     "bird",
   ], async () => {
@@ -108,10 +102,10 @@ for (const [how, end] of Object.entries(ENDS)) {
       if (traces.length > 0) throw new Error(traces.join("\n"));
       return true;
     }, { timeoutMs: 10_000 });
-  }));
+  });
 }
 
-Deno.test(needing("netns: a lab whose reaper was killed is removed by the next one", [
+testWith("netns: a lab whose reaper was killed is removed by the next one", [
   "root",
   "bird",
 ], async () => {
@@ -126,7 +120,7 @@ Deno.test(needing("netns: a lab whose reaper was killed is removed by the next o
   assert((await tracesOf(id)).length > 0, "it is still there");
   await (await createLab({ ...NO_EXECUTABLE, nodes: 1 }))[Symbol.asyncDispose]();
   assertEquals(await tracesOf(id), []);
-}));
+});
 
 async function running(pids: readonly number[]): Promise<string[]> {
   const found = await Promise.all(pids.map(async (pid) => {
