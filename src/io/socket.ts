@@ -33,10 +33,13 @@ export interface AgentRequest {
 /** The answer to a call. */
 export type AgentResponse =
   | { readonly version: number; readonly result: unknown }
-  | {
-    readonly version: number;
-    readonly error: { readonly code: number; readonly msg: string; readonly details?: string };
-  };
+  | { readonly version: number; readonly error: ErrorObject };
+
+interface ErrorObject {
+  readonly code: number;
+  readonly msg: string;
+  readonly details?: string;
+}
 
 /** Answers one request. The signal aborts when the client goes away. */
 export type AgentHandler = (request: AgentRequest, signal: AbortSignal) => Promise<unknown>;
@@ -98,20 +101,21 @@ export interface AgentServer extends AsyncDisposable {
 /**
  * Listens on the socket (mode 0600, directory 0700) and answers every connection with `handler`.
  *
- * @throws {Error} when somebody answers on that socket already
+ * @param options.requestDeadlineMs milliseconds a client may take to send; 5,000 unless told
+ * @throws {Error} when somebody answers on that socket already, or the path is not a socket's
  */
 export async function serveAgent(
   path: string,
   handler: AgentHandler,
   onError: (error: unknown) => void,
+  options: { readonly requestDeadlineMs?: number } = {},
 ): Promise<AgentServer> {
+  const { requestDeadlineMs = REQUEST_DEADLINE_MS } = options;
   await Deno.mkdir(path.slice(0, path.lastIndexOf("/")) || "/", { recursive: true, mode: 0o700 });
   if (await isServed(path)) {
     throw new Error(`Cannot listen on "${path}": another agent answers there`);
   }
-  await Deno.remove(path).catch((error) => {
-    if (!(error instanceof Deno.errors.NotFound)) throw error;
-  });
+  await removeStaleSocket(path);
   // The mode is there from the first moment: a chmod afterwards would leave a gap.
   const umask = Deno.umask(0o177);
   let listener: Deno.Listener;
@@ -124,7 +128,7 @@ export async function serveAgent(
   const accepting = (async () => {
     for await (const conn of listener) {
       const gone = new AbortController();
-      const call = serveConnection(conn, handler, gone).catch(onError);
+      const call = serveConnection(conn, { handler, gone, requestDeadlineMs }).catch(onError);
       calls.set(call, gone);
       call.finally(() => calls.delete(call));
     }
@@ -145,11 +149,16 @@ export async function serveAgent(
 
 async function serveConnection(
   conn: Deno.Conn,
-  handler: AgentHandler,
-  gone: AbortController,
+  { handler, gone, requestDeadlineMs }: {
+    readonly handler: AgentHandler;
+    readonly gone: AbortController;
+    readonly requestDeadlineMs: number;
+  },
 ): Promise<void> {
   try {
-    const timer = setTimeout(() => close(conn), REQUEST_DEADLINE_MS);
+    const giveUp = (): void => close(conn);
+    const timer = setTimeout(giveUp, requestDeadlineMs);
+    gone.signal.addEventListener("abort", giveUp);
     let line: string;
     try {
       line = await readLine(conn, MAX_LINE_BYTES);
@@ -159,9 +168,17 @@ async function serveConnection(
       return;
     } finally {
       clearTimeout(timer);
+      gone.signal.removeEventListener("abort", giveUp);
     }
     void watchForEnd(conn, gone);
-    await writeLine(conn, await answer(line, handler, gone.signal));
+    const response = await answer(line, handler, gone.signal);
+    try {
+      await writeLine(conn, response);
+    } catch (error) {
+      if (!(error instanceof CniError)) throw error;
+      // Nothing of an answer that is too long was sent.
+      await writeLine(conn, errorResponse(error));
+    }
   } catch (error) {
     // Nobody is there to hear the answer: that is the client's right.
     if (!isDisconnect(error)) throw error;
@@ -216,17 +233,19 @@ function parseRequest(line: string): AgentRequest {
 }
 
 function parseResponse(line: string, path: string): unknown {
-  let response: AgentResponse;
+  const refuse = (state: string, cause?: unknown): CniError =>
+    new CniError(CniCode.decode, `Cannot decode answer of agent at "${path}": ${state}`, { cause });
+  let response: { readonly result?: unknown; readonly error?: Partial<ErrorObject> } | null;
   try {
     response = JSON.parse(line);
   } catch (cause) {
-    throw new CniError(CniCode.decode, `Cannot decode answer of agent at "${path}"`, { cause });
+    throw refuse("it is not JSON", cause);
   }
-  if ("error" in response) {
-    const { code, msg, details } = response.error;
-    throw new CniError(code, msg, { details });
-  }
-  return response.result;
+  if (typeof response !== "object" || response === null) throw refuse("it is not an object");
+  if (response.error === undefined) return response.result;
+  const { code, msg, details } = response.error ?? {};
+  if (typeof code !== "number" || typeof msg !== "string") throw refuse("its error has no code");
+  throw new CniError(code, msg, { details });
 }
 
 /** Connects, trying again until `end` (milliseconds since the epoch). */
@@ -253,6 +272,17 @@ function close(conn: Deno.Conn): void {
     conn.close();
   } catch (error) {
     if (!(error instanceof Deno.errors.BadResource)) throw error;
+  }
+}
+
+/** Removes what an agent that was killed left. Anything but a socket is somebody else's. */
+async function removeStaleSocket(path: string): Promise<void> {
+  try {
+    const { isSocket } = await Deno.lstat(path);
+    if (!isSocket) throw new Error(`Cannot listen on "${path}": it is there and is no socket`);
+    await Deno.remove(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }
 
