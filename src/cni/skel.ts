@@ -54,8 +54,8 @@ export async function runPlugin(
     return {
       exitCode: 1,
       stdout: JSON.stringify(object) + "\n",
-      stderr: `flock: ${doing}: ${message}${details ? `: ${details}` : ""} (code ${code})\n`
-        .replaceAll(/[^\x20-\x7e\n]/g, "?"),
+      stderr: `flock: ${doing}: ${message}${details ? `: ${details}` : ""} (code ${code})`
+        .replaceAll(/[^\x20-\x7e]/g, "?") + "\n",
     };
   }
 }
@@ -156,7 +156,7 @@ async function read(readStdin: () => Promise<string>): Promise<string> {
   try {
     return await readStdin();
   } catch (cause) {
-    throw new CniError(CniCode.io, "Cannot read network configuration from stdin", { cause });
+    throw new CniError(CniCode.io, "Cannot read network configuration: reading stdin failed", { cause });
   }
 }
 
