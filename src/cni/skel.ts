@@ -156,7 +156,9 @@ async function read(readStdin: () => Promise<string>): Promise<string> {
   try {
     return await readStdin();
   } catch (cause) {
-    throw new CniError(CniCode.io, "Cannot read network configuration: reading stdin failed", { cause });
+    throw new CniError(CniCode.io, "Cannot read network configuration: reading stdin failed", {
+      cause,
+    });
   }
 }
 

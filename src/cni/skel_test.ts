@@ -136,6 +136,10 @@ Deno.test("runPlugin() finds an agent that comes up within 2 s", async () => {
 
 Deno.test("runPlugin() queues a DEL without an agent, and says so only when it cannot", async (t) => {
   await using host = await createHost();
+  await using full = await createHost();
+  await Deno.writeTextFile(full.stateDir, "a file where the directory belongs");
+  // Both wait for the agent: at once.
+  const unqueued = full.run("DEL");
   await t.step("queued", async () => {
     const before = new Date().toISOString();
     assertEquals(await host.run("DEL"), { exitCode: 0, stdout: "", stderr: "" });
@@ -153,9 +157,7 @@ Deno.test("runPlugin() queues a DEL without an agent, and says so only when it c
     assertEquals((await listDeletions(other.stateDir)).deletions, []);
   });
   await t.step("cannot be queued", async () => {
-    await using other = await createHost();
-    await Deno.writeTextFile(other.stateDir, "a file where the directory belongs");
-    const { code, msg } = errorOf(await other.run("DEL"));
+    const { code, msg } = errorOf(await unqueued);
     assertEquals(code, 11);
     assert(String(msg).startsWith('Cannot queue deletion of "c0ffee/eth0": '), String(msg));
   });
