@@ -19,7 +19,13 @@ import type { Ipam } from "../core/ipam.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
 import { hostBatch, hostIfnameOf, parseAlias, podBatch, type Wiring } from "../core/wiring.ts";
-import { checkHost, checkPod, hostSysctls, podSysctls } from "../core/wiring_check.ts";
+import {
+  checkHost,
+  checkPod,
+  hostSysctls,
+  podSysctls,
+  podSysctlWrites,
+} from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
@@ -209,8 +215,7 @@ export class PodNetwork {
       signal.throwIfAborted();
       await ip.runPod(wiring.netns, {
         batch: podBatch(wiring),
-        sysctls: podSysctls(wiring),
-        enableIpv6: wiring.primary.ipv6 !== undefined,
+        sysctls: podSysctlWrites(wiring),
       });
       signal.throwIfAborted();
       const result = resultOf(wiring, request.conf.dns);

@@ -9,15 +9,17 @@
 export const WRITE_SYSCTLS =
   'while [ $# -gt 1 ]; do [ ! -e "/proc/sys/$1" ] || echo "$2" >"/proc/sys/$1" || exit 1; shift 2; done';
 
-/** POSIX shell: prints `path value` for each path of `$@` that exists and can be read. */
-export const READ_SYSCTLS =
-  'for p; do if read -r v <"/proc/sys/$p"; then echo "$p $v"; fi; done 2>/dev/null';
+/**
+ * Shell: prints `path:value` for each path of `$@` that exists. Not the shell's own `read`: it reads a
+ * byte at a time, and the kernel gives a sysctl's first byte only.
+ */
+export const READ_SYSCTLS = '[ $# = 0 ] || (cd /proc/sys && grep -sH "" "$@")';
 
 /** Parses what `READ_SYSCTLS` printed: path → value. */
 export function parseSysctls(text: string): Record<string, string> {
   return Object.fromEntries(
     text.split("\n").filter((line) => line !== "").map((line) => {
-      const at = line.indexOf(" ");
+      const at = line.indexOf(":");
       return [line.slice(0, at), line.slice(at + 1)];
     }),
   );

@@ -35,6 +35,15 @@ export function hostSysctls(wiring: Pick<Wiring, "hostIfname">): Record<string, 
   };
 }
 
+/** Sysctls to write before the pod's end is made: some runtimes switch IPv6 off in a new namespace. */
+export function podSysctlWrites(wiring: Wiring): Record<string, string> {
+  const links = wiring.primary.ipv6 ? ["all", "default", "lo"] : [];
+  return {
+    ...Object.fromEntries(links.map((link) => [`net/ipv6/conf/${link}/disable_ipv6`, "0"])),
+    ...podSysctls(wiring),
+  };
+}
+
 /** Sysctls of the pod's end. */
 export function podSysctls(wiring: Wiring): Record<string, string> {
   return {

@@ -45,7 +45,7 @@ export interface Ip {
    */
   runHost(step: Step & { readonly netns?: string }): Promise<void>;
   /** Writes sysctls, then runs a batch inside a network namespace. */
-  runPod(netns: string, step: Step & { readonly enableIpv6?: boolean }): Promise<void>;
+  runPod(netns: string, step: Step): Promise<void>;
   /** Deletes a link of the node; one that is not there is no error. */
   deleteLink(ifname: string): Promise<void>;
   /** One link of the node with its addresses; undefined when there is none. */
@@ -87,18 +87,12 @@ fi
 "$ip" -batch - || exit
 ${WRITE_SYSCTLS}`;
 
-/** `$2` is 1 for a pod with IPv6: some runtimes switch it off in a new namespace. */
 const POD_SCRIPT = `
-ip=$1 ipv6=$2; shift 2
-if [ "$ipv6" = 1 ]; then
-  for f in /proc/sys/net/ipv6/conf/*/disable_ipv6; do
-    if read -r v <"$f" && [ "$v" != 0 ]; then echo 0 >"$f" || exit 1; fi
-  done
-fi
+ip=$1; shift
 ${WRITE_SYSCTLS}
 exec "$ip" -batch -`;
 
-/** Prints "path value" lines, an empty line, then what the batch prints. */
+/** Prints "path:value" lines, an empty line, then what the batch prints. */
 const INSPECT_SCRIPT = `
 ip=$1; shift
 ${READ_SYSCTLS}
@@ -146,10 +140,9 @@ export function createIp(run: RunCommand = runCommand): Ip {
       }
     },
 
-    async runPod(netns, { batch, sysctls = {}, enableIpv6 = false }) {
-      const args = [enableIpv6 ? "1" : "0", ...Object.entries(sysctls).flat()];
+    async runPod(netns, { batch, sysctls = {} }) {
       try {
-        await shell(inNetns(netns), POD_SCRIPT, args, lines(batch));
+        await shell(inNetns(netns), POD_SCRIPT, Object.entries(sysctls).flat(), lines(batch));
       } catch (error) {
         throw explain(error, batch, netns);
       }
