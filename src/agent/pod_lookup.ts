@@ -8,7 +8,7 @@ import type { PodReference } from "../core/cni.ts";
 import { CniCode, CniError } from "../core/errors.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
 
-/** How long to wait for the cache, in milliseconds. */
+/** How long to wait for the cache unless told, in milliseconds. */
 const WAIT_MS = 3_000;
 
 /**
@@ -19,15 +19,14 @@ const WAIT_MS = 3_000;
 export async function findPod(
   source: ClusterSource,
   reference: PodReference,
-  options: { readonly node: string; readonly signal: AbortSignal },
+  options: { readonly node: string; readonly signal: AbortSignal; readonly waitMs?: number },
 ): Promise<Pod> {
   const { namespace, name, uid } = reference;
   const isIt = (pod: Pod | undefined): boolean =>
     pod !== undefined && (uid === "" || pod.uid === "" || pod.uid === uid);
   const shown = `${namespace}/${name}`;
 
-  const cached = await waitFor(source, () => source.pod(namespace, name), isIt, options.signal);
-  let pod = cached;
+  let pod = await waitFor(source, () => source.pod(namespace, name), isIt, options);
   if (!isIt(pod)) {
     try {
       pod = await source.fetchPod(namespace, name, options.signal);
@@ -60,14 +59,14 @@ async function waitFor<T>(
   source: ClusterSource,
   read: () => T | undefined,
   accept: (value: T | undefined) => boolean,
-  signal: AbortSignal,
+  { signal, waitMs = WAIT_MS }: { readonly signal: AbortSignal; readonly waitMs?: number },
 ): Promise<T | undefined> {
   if (accept(read())) return read();
   const { promise, resolve } = Promise.withResolvers<void>();
   using _subscription = source.onChange(() => {
     if (accept(read())) resolve();
   });
-  const timer = setTimeout(resolve, WAIT_MS);
+  const timer = setTimeout(resolve, waitMs);
   const stop = (): void => resolve();
   signal.addEventListener("abort", stop, { once: true });
   await promise;

@@ -22,7 +22,7 @@ export interface DataPathHealth {
 
 /** CNI's verbs. */
 export function cniOperations(
-  network: PodNetwork,
+  network: Pick<PodNetwork, "notReady" | "add" | "del" | "check" | "collectGarbage">,
   health: DataPathHealth,
 ): Readonly<Record<string, Operation>> {
   return {

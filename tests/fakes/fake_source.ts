@@ -1,0 +1,89 @@
+/**
+ * A cluster in memory: what is put into it is cached at once, unless it is put into the API server only,
+ * as when the watch is behind.
+ *
+ * @module
+ */
+import type { ClusterSource, NodeConfigObject, Pod } from "../../src/core/objects.ts";
+
+export class FakeSource implements ClusterSource {
+  synced = true;
+  /** Pods that only the API server has; an error means it is away. */
+  api: readonly Pod[] | Error = [];
+  /** How often the API server was asked. */
+  fetches = 0;
+  readonly #pods = new Map<string, Pod>();
+  readonly #configs = new Map<string, NodeConfigObject>();
+  readonly #listeners = new Set<() => void>();
+
+  /** Number of listeners. */
+  get listeners(): number {
+    return this.#listeners.size;
+  }
+
+  put(pod: Pod): void {
+    this.#pods.set(`${pod.namespace}/${pod.name}`, pod);
+    this.#notify();
+  }
+
+  remove(namespace: string, name: string): void {
+    this.#pods.delete(`${namespace}/${name}`);
+    this.#notify();
+  }
+
+  putConfig(name: string, spec: unknown, annotations: NodeConfigObject["annotations"] = {}): void {
+    this.#configs.set(name, { name, spec, annotations });
+    this.#notify();
+  }
+
+  removeConfig(name: string): void {
+    this.#configs.delete(name);
+    this.#notify();
+  }
+
+  pods(): Iterable<Pod> {
+    return this.#pods.values();
+  }
+
+  pod(namespace: string, name: string): Pod | undefined {
+    return this.#pods.get(`${namespace}/${name}`);
+  }
+
+  fetchPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined> {
+    signal.throwIfAborted();
+    this.fetches++;
+    if (this.api instanceof Error) return Promise.reject(this.api);
+    const found = this.api.find((pod) => pod.namespace === namespace && pod.name === name);
+    return Promise.resolve(found ?? this.pod(namespace, name));
+  }
+
+  nodeConfig(name: string): NodeConfigObject | undefined {
+    return this.#configs.get(name);
+  }
+
+  onChange(listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  run(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+/** A pod with what a test says of it. */
+export function fakePod(pod: Partial<Pod> = {}): Pod {
+  return {
+    namespace: "default",
+    name: "web",
+    uid: "u1",
+    annotations: {},
+    ready: true,
+    terminating: false,
+    ...pod,
+  };
+}
