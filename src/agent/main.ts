@@ -41,9 +41,12 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   const { node: nodeName, stateDir, birdSocket, birdConfig } = settings;
   log.info("Started agent", { version: VERSION, ...settings });
 
+  // First, because it can refuse: an agent that does not start leaves node and state as they are.
+  await using stack = new AsyncDisposableStack();
+  const source = stack.use(openSource(settings));
+
   // What survived: the store, locked against a second agent.
   const sysctl = createSysctl();
-  await using stack = new AsyncDisposableStack();
   const store = stack.use(
     await openStore(stateDir, { node: nodeName, bootId: await readBootId(sysctl) }),
   );
@@ -59,7 +62,6 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
 
   // The parts.
-  const source = stack.use(openSource(settings));
   const ipam = new Ipam(randomBits);
   const holds = new AnnotationHolds(ipam);
   const network = new PodNetwork({
