@@ -12,13 +12,21 @@
  */
 import { parsePodAnnotations } from "../core/annotations.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
+import { parseAddress } from "../core/cidr.ts";
 import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
 import type { CniResult } from "../core/cni_result.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { Ipam } from "../core/ipam.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
-import { hostBatch, hostIfnameOf, parseAlias, podBatch, type Wiring } from "../core/wiring.ts";
+import {
+  hostBatch,
+  hostIfnameOf,
+  parseAlias,
+  podBatch,
+  podRemovalBatch,
+  type Wiring,
+} from "../core/wiring.ts";
 import {
   checkHost,
   checkPod,
@@ -313,10 +321,23 @@ export class PodNetwork {
 
   async #detach(attachment: Attachment): Promise<void> {
     const { ip, store, ipam } = this.#o;
+    await this.#unbindAnycast(attachment);
     // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
     await ip.deleteLink(attachment.hostIfname);
     await store.remove(attachmentKey(attachment));
     for (const address of addressesOf(attachment)) ipam.release(address);
+  }
+
+  /** A namespace may outlive its attachment, and the addresses on its lo do not go with the link. */
+  async #unbindAnycast({ netns, anycast = [], containerId, ifname }: Attachment): Promise<void> {
+    if (anycast.length === 0) return;
+    try {
+      await this.#o.ip.runPod(netns, { batch: podRemovalBatch(anycast) });
+    } catch (error) {
+      // Most often the namespace is gone, and the addresses with it.
+      if (error instanceof CniError && error.code === CniCode.invalidNetns) return;
+      log.warn("Could not unbind anycast addresses", { containerId, ifname, netns, err: error });
+    }
   }
 
   /** The link of a container that the store does not know: its state may have been lost. */

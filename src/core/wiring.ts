@@ -163,10 +163,16 @@ export function podBatch(wiring: Wiring): readonly string[] {
         `route replace default via ${GATEWAY4} dev ${dev} src ${ipv4}`,
       ]
       : []),
+    // "replace": the pod's lo outlives an attachment.
     ...wiring.anycast.map(parseAddress).map((a) =>
-      `addr add ${hostCidr(a)} dev lo${a.family === "ipv6" ? " nodad" : ""} preferred_lft 0`
+      `addr replace ${hostCidr(a)} dev lo${a.family === "ipv6" ? " nodad" : ""} preferred_lft 0`
     ),
   ];
+}
+
+/** The lines that take from the pod what does not go with its link; what is not there is no failure. */
+export function podRemovalBatch(anycast: readonly string[]): readonly string[] {
+  return anycast.map((text) => `addr flush dev lo to ${hostCidr(parseAddress(text))}`);
 }
 
 /** CIDR notation of one address, canonical. */

@@ -152,8 +152,8 @@ Deno.test("podBatch() makes addresses, neighbour entries and routes, and anycast
     "neigh replace 169.254.1.1 dev eth0 lladdr 02:f0:1a:2b:3c:4d nud permanent",
     "route replace 169.254.1.1 dev eth0 scope link src 10.244.1.2",
     "route replace default via 169.254.1.1 dev eth0 src 10.244.1.2",
-    "addr add 2001:db8:ffff::53/128 dev lo nodad preferred_lft 0",
-    "addr add 203.0.113.200/32 dev lo preferred_lft 0",
+    "addr replace 2001:db8:ffff::53/128 dev lo nodad preferred_lft 0",
+    "addr replace 203.0.113.200/32 dev lo preferred_lft 0",
   ]);
 });
 
