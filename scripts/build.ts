@@ -15,7 +15,7 @@
 import { bundle } from "./bundle.ts";
 import { digestInputs } from "./digest.ts";
 import { renderLauncher } from "./launcher.ts";
-import { permissionFlags } from "./permissions.ts";
+import { bakedFlags } from "./permissions.ts";
 import { mustRun, ROOT, run } from "./run.ts";
 import { VERSION } from "../src/version.ts";
 
@@ -101,7 +101,7 @@ async function compileOrLaunch(
   },
 ): Promise<BuildKind> {
   const flags = ["--quiet", "--no-check", "--no-config", "--no-lock"];
-  const command = [...compiler, "compile", ...flags, "--no-code-cache", ...permissionFlags()];
+  const command = [...compiler, "compile", ...flags, "--no-code-cache", ...bakedFlags()];
   const result = await run([...command, "--output", made, `${bundled}/main.js`], {
     timeoutMs: COMPILE_TIMEOUT_MS,
   });
@@ -114,12 +114,11 @@ async function compileOrLaunch(
   const why = result.stderr.match(/\d+: (error sending request.*)/)?.[1] ?? "no runtime stub";
   say(`Cannot compile an executable: ${why}`);
   say("dist/flock becomes a launcher of the bundle (DENORT_BIN may name a runtime stub)");
-  const permissions = permissionFlags();
   const launcher = {
     deno: Deno.execPath(),
     bundle: bundled,
     denoDir: `${dist}/deno-dir`,
-    permissions,
+    flags: bakedFlags(),
   };
   await Deno.writeTextFile(made, renderLauncher(launcher), { mode: 0o755 });
   return "launcher";

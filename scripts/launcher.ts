@@ -13,7 +13,8 @@ export interface LauncherInput {
   readonly bundle: string;
   /** Directory for Deno's caches: never the home directory of whoever starts the plugin. */
   readonly denoDir: string;
-  readonly permissions: readonly string[];
+  /** What `deno compile` would bake into the executable. */
+  readonly flags: readonly string[];
 }
 
 /**
@@ -25,7 +26,7 @@ export interface LauncherInput {
  */
 export function renderLauncher(input: LauncherInput): string {
   const flags = ["--no-config", "--no-lock", "--no-remote", "--no-npm", "--no-code-cache"];
-  const words = [input.deno, "run", "--quiet", ...flags, ...input.permissions];
+  const words = [input.deno, "run", "--quiet", ...flags, ...input.flags];
   const deno = words.map(quote).join(" ");
   return `#!/bin/sh
 # flock, as a launcher of its bundle ("deno task build" wrote it: "deno compile" had no runtime stub).

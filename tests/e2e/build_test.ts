@@ -8,7 +8,7 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { build } from "../../scripts/build.ts";
 import { renderLauncher } from "../../scripts/launcher.ts";
-import { permissionFlags } from "../../scripts/permissions.ts";
+import { bakedFlags } from "../../scripts/permissions.ts";
 import { mustRun, run } from "../../scripts/run.ts";
 import { VERSION } from "../../src/version.ts";
 
@@ -111,7 +111,7 @@ Deno.test("e2e: a launcher quotes its paths and starts Deno by exec alone", asyn
     deno: Deno.execPath(),
     bundle,
     denoDir: `${bundle}/deno-dir`,
-    permissions: permissionFlags(),
+    flags: bakedFlags(),
   });
   await Deno.writeTextFile(`${dir.path}/flock`, script, { mode: 0o755 });
   const said = await mustRun([`${dir.path}/flock`, "a b", "$HOME", "", "*"], { env: {} });
