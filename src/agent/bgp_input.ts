@@ -5,8 +5,9 @@
  * @module
  */
 import type { BirdInput } from "../core/bird_config.ts";
-import type { BirdPeer } from "../core/bird_peer.ts";
+import { type BirdPeer, peerView } from "../core/bird_peer.ts";
 import { formatAddress, type Prefix } from "../core/cidr.ts";
+import { messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import { chooseLocalAddress } from "../core/local_address.ts";
 import { chooseRouterId } from "../core/router_id.ts";
@@ -53,7 +54,11 @@ export class BgpInput {
         leftOut.push({ peer: address, reason: "no route leads to it" });
       } else if (peer.passwordSecretRef) {
         leftOut.push({ peer: address, reason: "its password's Secret is missing" });
-      } else peers.push({ peer, localAddress });
+      } else {
+        const problem = problemOf({ peer, localAddress }, config.bgp.asn ?? 0);
+        if (problem === undefined) peers.push({ peer, localAddress });
+        else leftOut.push({ peer: address, reason: problem });
+      }
     }
     this.#warn(leftOut);
     const allowed = config.announce.allowed?.map(({ prefix }) => prefix);
@@ -93,5 +98,15 @@ export class BgpInput {
     if (text === this.#leftOut) return;
     this.#leftOut = text;
     for (const { peer, reason } of leftOut) log.warn("Left out BGP peer", { peer, reason });
+  }
+}
+
+/** Why a peer cannot be rendered; undefined when it can. */
+function problemOf(peer: BirdPeer, asn: number): string | undefined {
+  try {
+    peerView(peer, asn, true);
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
   }
 }

@@ -12,7 +12,6 @@
  */
 import { parsePodAnnotations } from "../core/annotations.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
-import { parseAddress } from "../core/cidr.ts";
 import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
 import type { CniResult } from "../core/cni_result.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
