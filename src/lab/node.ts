@@ -66,11 +66,20 @@ export class Node extends Host {
     return `${this.dir}/bird/bird.ctl`;
   }
 
-  /** Starts the agent; see `waitReady`. */
+  /**
+   * Starts the agent; see `waitReady`.
+   *
+   * @param options.via command line in front of the executable's, which it has to exec
+   */
   async startAgent(
-    options: { args?: readonly string[]; env?: Readonly<Record<string, string>> } = {},
+    options: {
+      args?: readonly string[];
+      env?: Readonly<Record<string, string>>;
+      via?: readonly string[];
+    } = {},
   ): Promise<Background> {
     this.agent = await this.spawn("agent", [
+      ...options.via ?? [],
       this.#site.executable,
       "agent",
       ...["--node", this.name, "--manifests", this.manifestsDir],

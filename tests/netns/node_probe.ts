@@ -1,0 +1,92 @@
+/**
+ * What a test asks of a lab's node: a call straight to the agent's socket, what is stored, and what is
+ * left of attachments in the kernel.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import { type Attachment, parseState } from "../../src/core/attachment.ts";
+import type { CniResult } from "../../src/core/cni_result.ts";
+import { CniError } from "../../src/core/errors.ts";
+import { hostIfnameOf } from "../../src/core/wiring.ts";
+import { callAgent } from "../../src/io/socket.ts";
+import { createLab, type Lab, type LabOptions } from "../../src/lab/lab.ts";
+import type { Node } from "../../src/lab/node.ts";
+import type { Pod } from "../../src/lab/pod.ts";
+import { EXECUTABLE } from "../executable.ts";
+
+/** A lab with one node, whose agent is for the test to start. */
+export async function createNodeLab(
+  options: Partial<LabOptions> = {},
+): Promise<{ readonly lab: Lab; readonly node: Node }> {
+  const lab = await createLab({ executable: EXECUTABLE, nodes: 1, ...options });
+  return { lab, node: lab.node("n1") };
+}
+
+/** Name of the host veth of a pod's attachment. */
+export function hostIfname(pod: Pod): string {
+  return hostIfnameOf({ containerId: pod.containerId, ifname: "eth0" }, () => false);
+}
+
+/** Asks the agent as the plugin does, without the plugin's process. */
+export async function ask(node: Node, verb: "ADD" | "DEL", pod: Pod): Promise<CniResult> {
+  return await callAgent(node.socket, {
+    op: verb,
+    container_id: pod.containerId,
+    netns: pod.netnsPath,
+    ifname: "eth0",
+    args: pod.cniArgs,
+    stdin_data: btoa(JSON.stringify(node.netConf())),
+  }, { connectMs: 2_000, timeoutMs: 30_000 }) as CniResult;
+}
+
+/** The error of a call that must fail. */
+export async function refusal(answer: Promise<unknown>): Promise<CniError> {
+  try {
+    await answer;
+  } catch (error) {
+    if (error instanceof CniError) return error;
+    throw error;
+  }
+  throw new Error("Cannot see a refusal: the call succeeded");
+}
+
+/** What the agent has on disk. */
+export async function stored(node: Node): Promise<readonly Attachment[]> {
+  return parseState(await Deno.readTextFile(`${node.stateDir}/allocations.json`)).attachments;
+}
+
+/** What the kernel has of attachments on a node: links, routes to them, neighbour entries. */
+export async function tracesOnNode(node: Node): Promise<readonly string[]> {
+  const texts = await Promise.all([
+    node.ip("-o", "link", "show"),
+    node.ip("-o", "route", "show", "table", "all"),
+    node.ip("-o", "-6", "route", "show", "table", "all"),
+    node.ip("-o", "neigh", "show"),
+  ]);
+  return texts.join("").split("\n").filter((line) => /\bflock[0-9a-f]{8}\b/.test(line));
+}
+
+/** What the kernel has of an attachment in a pod: the link, and addresses and routes beyond `lo`'s own. */
+export async function tracesInPod(pod: Pod): Promise<readonly string[]> {
+  const texts = await Promise.all([
+    pod.ip("-o", "addr", "show"),
+    pod.ip("-o", "link", "show", "type", "veth"),
+    pod.ip("-o", "route", "show"),
+    pod.ip("-o", "-6", "route", "show"),
+    pod.ip("-o", "neigh", "show"),
+  ]);
+  return texts.join("").split("\n").filter((line) =>
+    line !== "" && !/ (127\.0\.0\.1\/8|::1\/128) | ?::1 dev lo/.test(line)
+  );
+}
+
+/** Nothing of any attachment is left: on disk, on the node, in these pods. */
+export async function assertNothingLeft(
+  node: Node,
+  pods: readonly Pod[],
+  what = "",
+): Promise<void> {
+  const inPods = await Promise.all(pods.map(tracesInPod));
+  assertEquals([await stored(node), await tracesOnNode(node), inPods.flat()], [[], [], []], what);
+}
