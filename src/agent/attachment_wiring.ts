@@ -60,7 +60,10 @@ export function checkResult(attachment: Attachment, prevResult: CniResult): read
       problems.push(`prevResult lacks address ${hostCidr(address)}`);
     }
   }
-  const isOurs = prevResult.interfaces.some((i) => i.name === ifname && i.sandbox === netns);
+  // An attachment that was recovered does not know its sandbox's path.
+  const isOurs = prevResult.interfaces.some((i) =>
+    i.name === ifname && (netns === "" ? i.sandbox !== undefined : i.sandbox === netns)
+  );
   // Results older than 0.3.0 name no interfaces.
   if (prevResult.interfaces.length > 0 && !isOurs) {
     problems.push(`prevResult lacks interface ${ifname} in ${netns}`);

@@ -26,6 +26,7 @@ import { LeakCollector } from "./gc.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { NodeState } from "./node_state.ts";
 import { PodNetwork } from "./pod_network.ts";
+import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
 import { cniOperations, createHandler } from "./server.ts";
 
@@ -60,6 +61,8 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   const node = new NodeState(nodeName, stateDir);
   node.kernel = await ip.observe();
   if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
+
+  await recoverAttachments(store, node.kernel, new Date());
 
   // The parts.
   const ipam = new Ipam(randomBits);

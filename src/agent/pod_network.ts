@@ -135,7 +135,7 @@ export class PodNetwork {
         ip.inspectPod(netns, Object.keys(podSysctls(wiring))),
       ]);
       const problems = [
-        ...(netns === attachment.netns
+        ...(attachment.netns === "" || netns === attachment.netns
           ? []
           : [`network namespace is ${netns}, not ${attachment.netns}`]),
         ...checkResult(attachment, prevResult),
@@ -364,8 +364,9 @@ function podless({ containerId }: AttachmentId): Pod {
   };
 }
 
-/** True when the path of a namespace is gone. What cannot be looked at counts as there. */
+/** True when the path of a namespace is gone. What is not known or cannot be looked at counts as there. */
 function isGone(netns: string): boolean {
+  if (netns === "") return false;
   try {
     Deno.lstatSync(netns);
     return false;

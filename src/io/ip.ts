@@ -205,14 +205,15 @@ export function createIp(run: RunCommand = runCommand): Ip {
       const { stdout } = await run("ip", ["-j", "-batch", "-"], {
         stdin: lines([
           "addr show",
+          "link show",
           "route show table all proto 143",
           "route show table all proto 144",
           "route show table all default",
         ]),
       });
-      const [links, local, announced, defaults] = parseIpBatch(stdout, 4);
+      const [addresses, links, local, announced, defaults] = parseIpBatch(stdout, 5);
       return {
-        links: parseLinks(links!),
+        links: parseLinks(addresses!, links!),
         routes: [
           ...parseRoutes(local!).map((route) => ({ ...route, protocol: "143" })),
           ...parseRoutes(announced!).map((route) => ({ ...route, protocol: "144" })),

@@ -1,0 +1,62 @@
+/**
+ * Attachments that the store has lost: the kernel still has their links, each with its owner's name as
+ * alias, and the routes to their addresses. Without this their pods would be cut off, and their
+ * addresses given a second time.
+ *
+ * @module
+ */
+import { type Attachment, attachmentKey } from "../core/attachment.ts";
+import { isHostIfname, parseAlias } from "../core/wiring.ts";
+import type { KernelState } from "../io/ip.ts";
+import type { Store } from "../io/store.ts";
+import { log } from "../log.ts";
+import { resultOf, wiringOf } from "./attachment_wiring.ts";
+
+/** Stores what the kernel has and the store has not. */
+export async function recoverAttachments(
+  store: Pick<Store, "get" | "put">,
+  kernel: KernelState,
+  now: Date,
+): Promise<void> {
+  for (const attachment of lostAttachments(kernel, (key) => store.get(key) !== undefined, now)) {
+    await store.put(attachment);
+    const { namespace, podName, containerId, ifname } = attachment;
+    log.warn("Recovered attachment from its link", {
+      pod: `${namespace}/${podName}`,
+      containerId,
+      ifname,
+    });
+  }
+}
+
+/** The attachments of links that are not known. Their sandboxes' paths cannot be told: empty. */
+export function lostAttachments(
+  kernel: KernelState,
+  isKnown: (key: string) => boolean,
+  now: Date,
+): readonly Attachment[] {
+  return kernel.links.flatMap((link): Attachment[] => {
+    const owner = isHostIfname(link.ifname) ? parseAlias(link.alias ?? "") : undefined;
+    if (owner === undefined || isKnown(attachmentKey(owner))) return [];
+    // Routes through a gateway are anycast ones: several pods share them.
+    const addresses = kernel.routes
+      .filter(({ dev, gateway, table }) =>
+        dev === link.ifname && gateway === undefined && table === "main"
+      )
+      .map(({ dst }) => dst.split("/")[0]!);
+    const ip6 = addresses.find((address) => address.includes(":"));
+    const ip4 = addresses.find((address) => !address.includes(":"));
+    const extra = addresses.filter((address) => address !== ip6 && address !== ip4);
+    const attachment: Attachment = {
+      ...owner,
+      hostIfname: link.ifname,
+      netns: "",
+      ip6,
+      ip4,
+      addresses: extra.length > 0 ? extra : undefined,
+      state: "committed",
+      allocatedAt: now.toISOString(),
+    };
+    return [{ ...attachment, result: resultOf(wiringOf(attachment, link.mtu), undefined) }];
+  });
+}

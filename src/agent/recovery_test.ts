@@ -1,0 +1,77 @@
+import { assertEquals } from "@std/assert";
+import { parseLinks, parseRoutes } from "../core/ip_state.ts";
+import type { KernelState } from "../io/ip.ts";
+import { lostAttachments } from "./recovery.ts";
+
+const NOW = new Date("2026-01-02T03:04:05Z");
+const LINK = {
+  ifname: "flock1a2b3c4d",
+  flags: ["UP"],
+  mtu: 1400,
+  address: "02:f0:1a:2b:3c:4d",
+  addr_info: [],
+};
+
+function kernel(
+  alias: string | undefined,
+  routes: readonly Record<string, unknown>[],
+): KernelState {
+  return {
+    links: parseLinks([LINK], [{ ifname: LINK.ifname, ifalias: alias }]),
+    routes: parseRoutes(routes),
+    defaultRoutes: [],
+  };
+}
+
+const ALIAS = "flock:1:shop/web-0:u-1:c0ffee:eth0";
+const on = (dst: string, more: Record<string, unknown> = {}): Record<string, unknown> => ({
+  dst,
+  dev: LINK.ifname,
+  protocol: "143",
+  metric: 16,
+  ...more,
+});
+
+Deno.test("lostAttachments() rebuilds owner, addresses and MTU from link and routes", () => {
+  const [found, ...rest] = lostAttachments(
+    kernel(ALIAS, [
+      on("10.244.1.2"),
+      on("2001:db8:f001::a"),
+      on("10.244.1.9"),
+      on("203.0.113.200", { gateway: "10.244.1.2", protocol: "144" }),
+      on("10.9.9.9", { table: "77" }),
+    ]),
+    () => false,
+    NOW,
+  );
+  assertEquals(rest, []);
+  assertEquals({ ...found, result: undefined }, {
+    containerId: "c0ffee",
+    ifname: "eth0",
+    namespace: "shop",
+    podName: "web-0",
+    podUid: "u-1",
+    hostIfname: LINK.ifname,
+    netns: "",
+    ip6: "2001:db8:f001::a",
+    ip4: "10.244.1.2",
+    addresses: ["10.244.1.9"],
+    state: "committed",
+    allocatedAt: "2026-01-02T03:04:05.000Z",
+    result: undefined,
+  });
+  const result = found!.result as { interfaces: { mtu: number }[]; ips: { address: string }[] };
+  assertEquals(result.interfaces.map(({ mtu }) => mtu), [1400, 1400]);
+  assertEquals(result.ips.map(({ address }) => address), [
+    "2001:db8:f001::a/128",
+    "10.244.1.2/32",
+    "10.244.1.9/32",
+  ]);
+});
+
+Deno.test("lostAttachments() leaves known attachments and foreign links alone", () => {
+  const routes = [on("10.244.1.2")];
+  assertEquals(lostAttachments(kernel(ALIAS, routes), (key) => key === "c0ffee/eth0", NOW), []);
+  assertEquals(lostAttachments(kernel("uplink to rack 3", routes), () => false, NOW), []);
+  assertEquals(lostAttachments(kernel(undefined, routes), () => false, NOW), []);
+});
