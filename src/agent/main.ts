@@ -21,6 +21,7 @@ import { AnnotationHolds } from "./annotation_holds.ts";
 import { BgpInput } from "./bgp_input.ts";
 import { BgpSpeaker } from "./bgp.ts";
 import { birdHealth } from "./bird_health.ts";
+import { ChangeQueue } from "./change_queue.ts";
 import { writeConflist } from "./conflist.ts";
 import { LeakCollector } from "./gc.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
@@ -103,7 +104,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
       await writeConflist(settings.conflist, settings);
     }
   };
-  const changes = new ChangeQueue(onSourceChange);
+  using changes = new ChangeQueue(onSourceChange);
   using _subscription = source.onChange(() => changes.add());
 
   const server = stack.use(
@@ -171,28 +172,4 @@ function openSource({ source }: AgentSettings): ClusterSource & AsyncDisposable 
 function randomBits(bits: number): bigint {
   const words = crypto.getRandomValues(new BigUint64Array(Math.ceil(bits / 64)));
   return BigInt.asUintN(bits, words.reduce((value, word) => (value << 64n) | word, 0n));
-}
-
-/** Runs a handler after changes: one run at a time, and one more when changes came meanwhile. */
-class ChangeQueue {
-  readonly #handle: () => Promise<void>;
-  #running = false;
-  #again = false;
-
-  constructor(handle: () => Promise<void>) {
-    this.#handle = handle;
-  }
-
-  async add(): Promise<void> {
-    this.#again = true;
-    if (this.#running) return;
-    this.#running = true;
-    while (this.#again) {
-      this.#again = false;
-      await this.#handle().catch((error) =>
-        log.error("Could not take over changes", { err: error })
-      );
-    }
-    this.#running = false;
-  }
 }
