@@ -88,7 +88,9 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   });
 
   // What the last agent left unfinished is made true before anything is served.
-  await network.detachPending();
+  await network.detachPending().catch((error) =>
+    log.error("Could not tear down unfinished attachments", { err: error })
+  );
   await replayDeletions(stateDir, network);
 
   const stop = new AbortController();
