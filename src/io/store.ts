@@ -51,7 +51,8 @@ export async function openStore(stateDir: string, options: StoreOptions): Promis
   await ensureDir(stateDir);
   await using undo = new AsyncDisposableStack();
   const lock = undo.use(await takeLock(stateDir, options.node));
-  await removeOldTemps(stateDir);
+  // Only the holder of the lock writes here: a temporary file is a killed agent's, however young.
+  await removeOldTemps(stateDir, 0);
   const path = `${stateDir}/allocations.json`;
   const stored = await readState(path);
   if (stored !== undefined && stored.node !== options.node) {
