@@ -36,6 +36,7 @@ const SINGLE_TESTS: readonly Requirement[] = [
   { package: "frr", file: "/usr/lib/frr/bgpd", service: "frr.service" },
   { package: "containernetworking-plugins", file: "/usr/lib/cni/portmap" },
   { package: "tcpdump", file: "tcpdump" },
+  { package: "strace", file: "strace" },
   { package: "xz-utils", file: "xz" },
 ];
 

@@ -14,6 +14,7 @@ const NEEDS = {
   frr: () => lacks("frr", "/usr/lib/frr/bgpd"),
   referencePlugins: () => lacks("containernetworking-plugins", "/usr/lib/cni/portmap"),
   tcpdump: () => lacks("tcpdump", "tcpdump"),
+  strace: () => lacks("strace", "strace"),
 } as const satisfies Readonly<Record<string, () => string | undefined>>;
 
 export type Need = keyof typeof NEEDS;

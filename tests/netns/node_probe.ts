@@ -9,6 +9,7 @@ import { type Attachment, parseState } from "../../src/core/attachment.ts";
 import type { CniResult } from "../../src/core/cni_result.ts";
 import { CniError } from "../../src/core/errors.ts";
 import { hostIfnameOf } from "../../src/core/wiring.ts";
+import { readTextIfPresent } from "../../src/io/fs.ts";
 import { callAgent } from "../../src/io/socket.ts";
 import { createLab, type Lab, type LabOptions } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
@@ -53,7 +54,8 @@ export async function refusal(answer: Promise<unknown>): Promise<CniError> {
 
 /** What the agent has on disk. */
 export async function stored(node: Node): Promise<readonly Attachment[]> {
-  return parseState(await Deno.readTextFile(`${node.stateDir}/allocations.json`)).attachments;
+  const text = await readTextIfPresent(`${node.stateDir}/allocations.json`);
+  return text === undefined ? [] : parseState(text).attachments;
 }
 
 /** What the kernel has of attachments on a node: links, routes to them, neighbour entries. */
