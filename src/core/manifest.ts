@@ -82,7 +82,7 @@ export function parsePod(raw: unknown, at = ""): Pod {
   return {
     namespace: nameOf(metadata.namespace ?? "default", `${at}metadata.namespace`),
     name: nameOf(metadata.name, `${at}metadata.name`),
-    uid: textOf(metadata.uid ?? "", `${at}metadata.uid`),
+    uid: uidOf(metadata.uid ?? "", `${at}metadata.uid`),
     ...optional("nodeName", spec.nodeName, `${at}spec.nodeName`),
     annotations: parseAnnotations(metadata, at),
     ...(owner === undefined ? {} : { owner }),
@@ -173,6 +173,13 @@ function nameOf(value: unknown, path: string): string {
   const name = textOf(value, path);
   if (name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) return name;
   throw wrongType(path, "a name (RFC 1123)", name);
+}
+
+/** A UUID from an API server, a hash for a static pod; it becomes a part of the link's alias. */
+function uidOf(value: unknown, path: string): string {
+  const uid = textOf(value, path);
+  if (/^[A-Za-z0-9._-]{0,64}$/.test(uid)) return uid;
+  throw wrongType(path, "a UID", uid);
 }
 
 function fieldsOf(value: unknown, path: string): Fields {

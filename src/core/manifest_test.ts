@@ -161,6 +161,7 @@ Deno.test("parseObjects() names the field that is wrong", async (t) => {
     [pod({ name: "a".repeat(254) }), "not a name (RFC 1123)"],
     [pod({ namespace: "../x" }), 'metadata.namespace is "../x", not a name'],
     [pod({ uid: 7 }), "metadata.uid is 7, not a text"],
+    [pod({ uid: "x\nlink" }), 'metadata.uid is "x\\nlink", not a UID'],
     [pod({ annotations: [] }), "metadata.annotations is a list, not an object"],
     [
       pod({ annotations: { "flock.fritzlab.net/ipv6": false } }),
