@@ -8,7 +8,14 @@ import type { Attachment } from "../core/attachment.ts";
 import { parseAddress } from "../core/cidr.ts";
 import type { CniDns, CniResult } from "../core/cni_result.ts";
 import { GATEWAY4, GATEWAY6 } from "../core/config.ts";
-import { hostCidr, hostMacOf, podMacOf, routedAddresses, type Wiring } from "../core/wiring.ts";
+import {
+  hostCidr,
+  hostMacOf,
+  podMacOf,
+  podRouteMetric,
+  routedAddresses,
+  type Wiring,
+} from "../core/wiring.ts";
 
 /** The wiring of an attachment; without `mtu`, the one its result says. */
 export function wiringOf(attachment: Attachment, mtu?: number): Wiring {
@@ -32,6 +39,8 @@ export function wiringOf(attachment: Attachment, mtu?: number): Wiring {
  */
 export function resultOf(wiring: Wiring, dns: CniDns | undefined): CniResult {
   const { hostIfname, netns, mtu, owner, primary: { ipv6, ipv4 } } = wiring;
+  const priority = podRouteMetric(owner.ifname);
+  const metric = priority === undefined ? {} : { priority };
   return {
     interfaces: [
       { name: hostIfname, mac: hostMacOf(hostIfname), mtu },
@@ -43,8 +52,8 @@ export function resultOf(wiring: Wiring, dns: CniDns | undefined): CniResult {
       interface: 1,
     })),
     routes: [
-      ...(ipv6 ? [{ dst: "::/0", gw: GATEWAY6 }] : []),
-      ...(ipv4 ? [{ dst: "0.0.0.0/0", gw: GATEWAY4 }] : []),
+      ...(ipv6 ? [{ dst: "::/0", gw: GATEWAY6, ...metric }] : []),
+      ...(ipv4 ? [{ dst: "0.0.0.0/0", gw: GATEWAY4, ...metric }] : []),
     ],
     ...(dns ? { dns } : {}),
   };

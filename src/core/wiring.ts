@@ -137,15 +137,26 @@ export function hostBatch(wiring: Wiring, nodePrefixes: readonly Prefix[]): read
   ];
 }
 
+/**
+ * Metric of a pod's routes: the kernel's own for `eth0`. Routes of a further interface would replace
+ * them, or one another's, so each has a metric of its own, behind IPv6's 1024.
+ */
+export function podRouteMetric(ifname: string): number | undefined {
+  return ifname === "eth0" ? undefined : 2_000 + fnv1a32(ifname) % 1_000_000;
+}
+
 /** The lines that make the pod's end, for `ip -batch` inside its namespace. */
 export function podBatch(wiring: Wiring): readonly string[] {
   const { hostIfname, owner: { ifname: dev }, primary: { ipv6, ipv4 } } = wiring;
   const mac = hostMacOf(hostIfname);
+  const priority = podRouteMetric(dev);
+  const metric = priority === undefined ? "" : ` metric ${priority}`;
   return [
     "link set lo up",
     // No link-local address, so no router solicitation and no duplicate address detection.
-    `link set ${dev} addrgenmode none`,
-    `link set ${dev} up`,
+    // "dev": an interface may be called like one of ip's words.
+    `link set dev ${dev} addrgenmode none`,
+    `link set dev ${dev} up`,
     ...routedAddresses(wiring).map((a) =>
       `addr add ${hostCidr(a)} dev ${dev}${a.family === "ipv6" ? " nodad" : ""}`
     ),
@@ -153,14 +164,14 @@ export function podBatch(wiring: Wiring): readonly string[] {
     ...(ipv6
       ? [
         `neigh replace ${GATEWAY6} dev ${dev} lladdr ${mac} nud permanent`,
-        `route replace default via ${GATEWAY6} dev ${dev} src ${ipv6}`,
+        `route replace default via ${GATEWAY6} dev ${dev} src ${ipv6}${metric}`,
       ]
       : []),
     ...(ipv4
       ? [
         `neigh replace ${GATEWAY4} dev ${dev} lladdr ${mac} nud permanent`,
-        `route replace ${GATEWAY4} dev ${dev} scope link src ${ipv4}`,
-        `route replace default via ${GATEWAY4} dev ${dev} src ${ipv4}`,
+        `route replace ${GATEWAY4} dev ${dev} scope link src ${ipv4}${metric}`,
+        `route replace default via ${GATEWAY4} dev ${dev} src ${ipv4}${metric}`,
       ]
       : []),
     // "replace": the pod's lo outlives an attachment.

@@ -9,6 +9,7 @@ import {
   parseAlias,
   podBatch,
   podMacOf,
+  podRouteMetric,
   protocolOf,
   renderAlias,
   routedAddresses,
@@ -142,8 +143,8 @@ Deno.test("hostBatch() makes link, gateways, neighbour entries and routes, in th
 Deno.test("podBatch() makes addresses, neighbour entries and routes, and anycast on lo", () => {
   assertEquals(podBatch(WIRING), [
     "link set lo up",
-    "link set eth0 addrgenmode none",
-    "link set eth0 up",
+    "link set dev eth0 addrgenmode none",
+    "link set dev eth0 up",
     "addr add 2001:db8:f001::a/128 dev eth0 nodad",
     "addr add 10.244.1.2/32 dev eth0",
     "addr add 2001:db8:ffff::1/128 dev eth0 nodad",
@@ -155,6 +156,20 @@ Deno.test("podBatch() makes addresses, neighbour entries and routes, and anycast
     "addr replace 2001:db8:ffff::53/128 dev lo nodad preferred_lft 0",
     "addr replace 203.0.113.200/32 dev lo preferred_lft 0",
   ]);
+});
+
+Deno.test("podBatch() gives routes of a further interface a metric of their own", () => {
+  const lines = (ifname: string): readonly string[] =>
+    podBatch({ ...WIRING, owner: { ...WIRING.owner, ifname } })
+      .filter((line) => line.startsWith("route "));
+  const metric = podRouteMetric("net1");
+  assert(metric !== undefined && metric > 1024, "behind the kernel's for IPv6");
+  assertEquals(lines("net1"), [
+    `route replace default via fe80::1 dev net1 src 2001:db8:f001::a metric ${metric}`,
+    `route replace 169.254.1.1 dev net1 scope link src 10.244.1.2 metric ${metric}`,
+    `route replace default via 169.254.1.1 dev net1 src 10.244.1.2 metric ${metric}`,
+  ]);
+  assertNotEquals(podRouteMetric("net2"), metric);
 });
 
 Deno.test("hostBatch() and podBatch() have no word of a family that the pod has not", () => {
