@@ -269,6 +269,9 @@ function explain(error: unknown, batch: readonly string[], netns: string): unkno
   if (/Invalid "netns" value/.test(error.stderr)) return invalid("it is not a network namespace");
   const [failed] = parseFailedLines(error.stderr, batch);
   if (failed === undefined) return error;
+  if (failed.line.includes(` netns ${netns} `) && failed.reason.includes("Invalid argument")) {
+    return invalid("the kernel does not take it for one");
+  }
   return new CniError(
     CniCode.wiringFailed,
     `Cannot run "ip ${failed.line}": ${failed.reason}`,
