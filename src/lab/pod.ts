@@ -28,7 +28,11 @@ export interface PodOptions {
 /** What is used of a CNI result (CNI specification 1.1.0, "Add Success"). */
 export interface PodResult {
   readonly cniVersion: string;
-  readonly interfaces?: readonly { readonly name: string; readonly sandbox?: string }[];
+  readonly interfaces?: readonly {
+    readonly name: string;
+    readonly mtu?: number;
+    readonly sandbox?: string;
+  }[];
   readonly ips?: readonly { readonly address: string; readonly gateway?: string }[];
 }
 
