@@ -24,9 +24,10 @@ import {
   toolPath,
 } from "./command.ts";
 
-/** Exit statuses of our own in the shell scripts below: no namespace, or the node's own. */
+/** Exit statuses of our own in the shell scripts below: no namespace, the node's own, or a file. */
 const NO_NETNS = 90;
 const OWN_NETNS = 91;
+const NOT_NETNS = 92;
 
 /** What `Ip.observe` reads. */
 export interface KernelState {
@@ -84,7 +85,12 @@ if [ -n "$netns" ]; then
   [ -e "$netns" ] || exit ${NO_NETNS}
   [ "$netns" -ef /proc/self/ns/net ] && exit ${OWN_NETNS}
 fi
-"$ip" -batch - || exit
+"$ip" -batch - || {
+  status=$?
+  # What the kernel says of a path that is something else could mean anything.
+  [ -z "$netns" ] || nsenter --net="$netns" true 2>/dev/null || exit ${NOT_NETNS}
+  exit $status
+}
 ${WRITE_SYSCTLS}`;
 
 const POD_SCRIPT = `
@@ -232,8 +238,9 @@ export function createIp(run: RunCommand = runCommand): Ip {
         if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
         const failed = parseFailedLines(error.stderr, batch);
         if (failed.length === 0) throw error;
+        // A route that is gone, or went with its link since it was read, need not be removed.
         return failed.filter(({ line, reason }) =>
-          !(line.startsWith("route del") && reason.includes("No such process"))
+          !(line.startsWith("route del") && /No such process|Cannot find device/.test(reason))
         );
       }
     },
@@ -265,13 +272,10 @@ function explain(error: unknown, batch: readonly string[], netns: string): unkno
     });
   if (error.exitCode === NO_NETNS) return invalid("no such path");
   if (error.exitCode === OWN_NETNS) return invalid("it is the node's own");
+  if (error.exitCode === NOT_NETNS) return invalid("it is not a network namespace");
   if (netns !== "" && /^nsenter: /m.test(error.stderr)) return invalid("it cannot be entered");
-  if (/Invalid "netns" value/.test(error.stderr)) return invalid("it is not a network namespace");
   const [failed] = parseFailedLines(error.stderr, batch);
   if (failed === undefined) return error;
-  if (failed.line.includes(` netns ${netns} `) && failed.reason.includes("Invalid argument")) {
-    return invalid("the kernel does not take it for one");
-  }
   return new CniError(
     CniCode.wiringFailed,
     `Cannot run "ip ${failed.line}": ${failed.reason}`,
