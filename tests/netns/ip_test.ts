@@ -1,0 +1,169 @@
+/**
+ * `io/ip.ts` on a kernel: what it makes of failures, and of things that are not there.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { CniError } from "../../src/core/errors.ts";
+import { runCommand, toolPath } from "../../src/io/command.ts";
+import { createIp, type Ip } from "../../src/io/ip.ts";
+import { testWith } from "../support.ts";
+
+testWith("netns: ip changes what can be changed, and names what cannot", ["root"], async (t) => {
+  await using host = await Namespace.create();
+  await using pod = await Namespace.create();
+  const { ip } = host;
+  await host.run(["link add flock00000001 type veth peer name peer", "link set flock00000001 up"]);
+
+  await t.step("changeRoutes() goes on after a failure", async () => {
+    const failed = await ip.changeRoutes([
+      "route replace 10.244.1.2/32 dev flock00000001 proto 143 metric 16",
+      "route replace 10.244.1.3/32 dev flock0000000f proto 143 metric 16",
+      "route replace unreachable 2001:db8:f001::/64 proto 143 metric 2000",
+    ]);
+    assertEquals(failed, [{
+      line: "route replace 10.244.1.3/32 dev flock0000000f proto 143 metric 16",
+      reason: 'Cannot find device "flock0000000f"',
+    }]);
+    assertEquals((await ip.observe()).routes.map(({ dst, type }) => `${type} ${dst}`).sort(), [
+      "unicast 10.244.1.2/32",
+      "unreachable 2001:db8:f001::/64",
+    ]);
+  });
+
+  await t.step(
+    "changeRoutes() removes what may have gone meanwhile, with its link too",
+    async () => {
+      assertEquals(
+        await ip.changeRoutes([
+          "route del 10.244.1.9/32 dev flock00000001 proto 143 metric 16",
+          "route del 2001:db8:f001::9/128 dev flock00000001 proto 143 metric 16",
+          "route del 10.244.1.9/32 dev flock0000000f proto 143 metric 16",
+          "route del 2001:db8:f001::9/128 dev flock0000000f proto 143 metric 16",
+          "route del 10.244.1.2/32 dev flock00000001 proto 143 metric 16",
+        ]),
+        [],
+      );
+      assertEquals((await ip.observe()).routes.map(({ dst }) => dst), ["2001:db8:f001::/64"]);
+    },
+  );
+
+  await t.step("deleteLink() and link() do not mind what is not there", async () => {
+    await ip.deleteLink("flock0000000f");
+    assertEquals(await ip.link("flock0000000f"), undefined);
+    assertEquals((await ip.inspectHost("flock0000000f", [])).links, []);
+    assertEquals((await ip.link("flock00000001"))?.up, true);
+  });
+
+  await t.step("observe() tells our routes, and the default routes of the main table", async () => {
+    await host.run([
+      "link set peer up",
+      "addr add 198.18.0.1/24 dev peer",
+      "route add default via 198.18.0.2 metric 5",
+      "route add default via 198.18.0.2 table 100",
+      "route add 10.9.0.0/16 via 198.18.0.2 proto static",
+      "route add 203.0.113.200/32 dev peer proto 144 metric 16",
+      "route add 203.0.113.201/32 dev peer proto 144 metric 16 table 100",
+    ]);
+    const { routes, defaultRoutes } = await ip.observe();
+    assertEquals(
+      routes.map(({ dst, protocol, table }) => `${dst} ${protocol} ${table}`).sort(),
+      [
+        "2001:db8:f001::/64 143 main",
+        "203.0.113.200/32 144 main",
+        "203.0.113.201/32 144 100",
+      ],
+    );
+    assertEquals(defaultRoutes.map(({ gateway, metric }) => [gateway, metric]), [[
+      "198.18.0.2",
+      5,
+    ]]);
+    assertEquals((await ip.routeTo("10.9.1.1"))?.gateway, "198.18.0.2");
+    assertEquals(await ip.routeTo("2001:db8:1::1"), undefined);
+  });
+
+  await t.step("runHost() names the line that failed, and does none after it", async () => {
+    const error = await assertRejects(
+      () =>
+        ip.runHost({
+          batch: ["link set peer mtu 1400", "link set nosuch up", "link set peer mtu 1300"],
+        }),
+      CniError,
+    ) as CniError;
+    assertEquals([error.code, error.message], [
+      104,
+      'Cannot run "ip link set nosuch up": Cannot find device "nosuch"',
+    ]);
+    assertEquals((await ip.link("peer"))?.mtu, 1400);
+  });
+
+  await t.step(
+    "runHost() and runPod() refuse what is no namespace of a pod, with code 8",
+    async () => {
+      const plain = await Deno.makeTempFile({ prefix: "flock-ip-" });
+      const absent = "/run/netns/t-no-such";
+      const onNode = (netns: string): Promise<void> =>
+        ip.runHost({
+          netns,
+          batch: [`link add flock00000002 type veth peer name eth0 netns ${netns}`],
+        });
+      for (const netns of [absent, plain, host.path]) {
+        const error = await assertRejects(() => onNode(netns), CniError) as CniError;
+        assertEquals(error.code, 8, error.message);
+        assert(
+          error.message.startsWith(`Cannot use network namespace "${netns}": `),
+          error.message,
+        );
+        assertEquals(await ip.link("flock00000002"), undefined);
+      }
+      for (const netns of ["/run/netns/t-no-such", plain]) {
+        const error = await assertRejects(() => ip.runPod(netns, step), CniError) as CniError;
+        assertEquals(error.code, 8);
+        assert(
+          error.message.startsWith(`Cannot use network namespace "${netns}": `),
+          error.message,
+        );
+      }
+      await Deno.remove(plain);
+      await ip.runPod(pod.path, { batch: ["link set lo up"] });
+      assertEquals((await pod.ip.link("lo"))?.up, true);
+    },
+  );
+
+  await t.step("sysctls that do not exist are skipped, others written and read", async () => {
+    const path = "net/ipv4/conf/flock00000001/rp_filter";
+    await ip.runHost({
+      batch: [],
+      sysctls: { [path]: "2", "net/ipv4/conf/nosuch/rp_filter": "0" },
+    });
+    const { sysctls, links } = await ip.inspectHost("flock00000001", [path, "net/nosuch"]);
+    assertEquals([sysctls, links.length], [{ [path]: "2" }, 1]);
+  });
+});
+
+/** A network namespace and `Ip` inside it. */
+class Namespace implements AsyncDisposable {
+  readonly path: string;
+  readonly ip: Ip;
+
+  private constructor(readonly name: string) {
+    this.path = `/run/netns/${name}`;
+    this.ip = createIp((tool, args, options) =>
+      runCommand("nsenter", [`--net=${this.path}`, toolPath(tool), ...args], options)
+    );
+  }
+
+  static async create(): Promise<Namespace> {
+    const name = `t-ip-${crypto.randomUUID().slice(0, 8)}`;
+    await runCommand("ip", ["netns", "add", name]);
+    return new Namespace(name);
+  }
+
+  async run(lines: readonly string[]): Promise<void> {
+    await runCommand("ip", ["-n", this.name, "-batch", "-"], { stdin: lines.join("\n") + "\n" });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await runCommand("ip", ["netns", "del", this.name]);
+  }
+}
