@@ -7,6 +7,7 @@
 import type { PodReference } from "../core/cni.ts";
 import { CniCode, CniError } from "../core/errors.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
+import { quote } from "../core/quote.ts";
 
 /** How long to wait for the cache unless told, in milliseconds. */
 const WAIT_MS = 3_000;
@@ -48,7 +49,7 @@ export async function findPod(
   if (pod.nodeName !== undefined && pod.nodeName !== options.node) {
     throw new CniError(
       CniCode.unknownContainer,
-      `Cannot attach pod "${shown}": it belongs to node "${pod.nodeName}"`,
+      `Cannot attach pod "${shown}": it belongs to node ${quote(pod.nodeName)}`,
     );
   }
   return pod;
