@@ -97,7 +97,7 @@ testWith("netns: ADD is refused by the table of codes and leaves nothing", NEEDS
     "a file that is no namespace": {
       call: () => ({ env: { CNI_NETNS: "/etc/hostname" } }),
       code: 8,
-      says: '"/etc/hostname"',
+      says: '"/etc/hostname": it is not a network namespace',
     },
     "the node's own namespace": {
       call: (node) => ({ env: { CNI_NETNS: node.netnsPath } }),
