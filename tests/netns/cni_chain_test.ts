@@ -7,7 +7,7 @@ import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Host } from "../../src/lab/host.ts";
 import { until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
-import { createCniHost, createTestPod, EXECUTABLE, picture } from "./cni_host.ts";
+import { createCniHost, createTestPod, EXECUTABLE, picture, withoutLo } from "./cni_host.ts";
 import { addToList, checkList, type Conflist, deleteFromList } from "./conflist_driver.ts";
 
 const NEEDS = ["root", "bird", "referencePlugins"] as const;
@@ -100,9 +100,6 @@ for (const cniVersion of ["0.3.1", "1.0.0"]) {
       for (const address of Object.values(node.plan.addresses)) {
         assertEquals(await read(lab.client, address, HOST_PORT), "", "the host port is closed");
       }
-      const lo = /\blo\b|127\.0\.0\.1|::1\b|valid_lft|loopback/;
-      const withoutLo = (text: string): string =>
-        text.split("\n").filter((line) => !lo.test(line)).join("\n");
       assertEquals(withoutLo(await picture(node, pod)), withoutLo(before));
     });
   });

@@ -31,6 +31,8 @@ export async function createCniHost(
   const node = lab.node("n1");
   await node.startAgent();
   await node.waitReady();
+  // The first reconcile is over: what changes from now on is the test's doing.
+  await Promise.all(Object.values(node.plan.prefixes).map((prefix) => node.waitRoute(prefix)));
   const stack = undo.move();
   return { lab, node, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
@@ -70,6 +72,12 @@ export async function picture(node: Node, ...pods: readonly Pod[]): Promise<stri
   return [...kernel, "--- stored\n", JSON.stringify(await storedAttachments(node), null, 1)].join(
     "",
   );
+}
+
+/** A picture without what concerns `lo`, which stays up when an attachment goes. */
+export function withoutLo(text: string): string {
+  const about = /\blo\b|127\.0\.0\.1|::1\b|valid_lft|loopback/;
+  return text.split("\n").filter((line) => !about.test(line)).join("\n");
 }
 
 /** The attachments in the agent's file. */

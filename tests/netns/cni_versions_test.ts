@@ -9,7 +9,7 @@ import { decodeResult } from "../../src/core/cni_result.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { testWith } from "../support.ts";
-import { assertRefused, createCniHost, createTestPod, picture } from "./cni_host.ts";
+import { assertRefused, createCniHost, createTestPod, picture, withoutLo } from "./cni_host.ts";
 
 testWith("netns: ADD, CHECK, DEL and DEL again in every version", ["root", "bird"], async (t) => {
   await using host = await createCniHost();
@@ -42,7 +42,7 @@ testWith("netns: ADD, CHECK, DEL and DEL again in every version", ["root", "bird
         assertEquals(deleted, { code: 0, stdout: "", stderr: "", json: undefined });
       }
       // The pod's lo stays up.
-      assertEquals(loDown(await picture(node, pod)), loDown(empty));
+      assertEquals(withoutLo(await picture(node, pod)), withoutLo(empty));
     });
   }
   assertEquals(await picture(node), before);
@@ -102,12 +102,4 @@ async function assertIsInKernel(json: unknown, node: Node, pod: Pod): Promise<vo
     if (end!.mtu !== undefined) assertEquals(link?.mtu, end!.mtu);
     assert((link?.flags as string[]).includes("UP"));
   }
-}
-
-/** A picture without the state and addresses of `lo`. */
-function loDown(text: string): string {
-  return text.split("\n").filter((line) =>
-    !/\blo\b|127\.0\.0\.1|::1\b|valid_lft|loopback/.test(line)
-  )
-    .join("\n");
 }
