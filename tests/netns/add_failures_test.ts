@@ -118,6 +118,20 @@ testWith("netns: an ADD that fails leaves nothing", ["root", "bird"], async (t) 
     // The next ADD of the same container begins anew.
     await works();
   });
+
+  await t.step("undoing fails again when the agent starts: it serves all others", async () => {
+    await failToUndo(node, tools, pod);
+    await node.stopAgent();
+    await tools.plan("delete", name, { kind: "fail" });
+    await tools.startAgent(node);
+    assertEquals((await stored(node)).map(({ state }) => state), ["pending"]);
+    const other = await node.createPod({ name: "q" });
+    await node.add(other);
+    await node.del(other);
+    await tools.plan("delete", name);
+    await ask(node, "DEL", pod);
+    await assertNothingLeft(node, [pod, other]);
+  });
   await works();
 });
 

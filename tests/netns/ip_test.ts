@@ -117,7 +117,10 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
         assertEquals(await ip.link("flock00000002"), undefined);
       }
       for (const netns of ["/run/netns/t-no-such", plain]) {
-        const error = await assertRejects(() => ip.runPod(netns, step), CniError) as CniError;
+        const error = await assertRejects(
+          () => ip.runPod(netns, { batch: ["link show"] }),
+          CniError,
+        ) as CniError;
         assertEquals(error.code, 8);
         assert(
           error.message.startsWith(`Cannot use network namespace "${netns}": `),

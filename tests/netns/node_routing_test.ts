@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { runCommand } from "../../src/io/command.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { NodePlan } from "../../src/lab/plan.ts";
 import { until } from "../../src/lab/wait.ts";
@@ -107,6 +108,22 @@ testWith("netns: a node keeps its router id, and speaks from its address on the 
     assertStringIncludes(text, "local 198.51.100.11 as 65001");
   });
 
+  await t.step("an agent that starts again is nothing to BIRD", async () => {
+    const protocols = (): Promise<string> =>
+      runCommand("birdc", ["-s", node.birdSocket, "show", "protocols"]).then((o) => o.stdout);
+    // With the time since when each is as it is.
+    const before = await protocols();
+    assertEquals(before.match(/Established/g)?.length, 2, before);
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      await node.stopAgent(signal);
+      assert(node.bird?.running);
+      const passes = await passesOf(node);
+      await node.startAgent();
+      await until("a pass of the new agent", async () => await passesOf(node) > passes);
+    }
+    assertEquals(await protocols(), before);
+  });
+
   await t.step("stays while its address is there, whatever else comes", async () => {
     await node.ipBatch([
       "addr add 198.51.100.9/32 dev eth0",
@@ -203,7 +220,7 @@ testWith(
       assertEquals(await names(dir), ["10-other.conflist"]);
       await Deno.rename(`${node.dir}/nodeconfig`, config);
       await node.waitReady();
-      await until("conflist", async () => (await names(dir)).length === 2);
+      await until("conflist", async () => (await names(dir)).includes("01-flock.conflist"));
     });
 
     await t.step("its first plugin attaches a pod", async () => {
@@ -228,6 +245,11 @@ testWith(
     });
   },
 );
+
+/** How many passes over routes and BIRD's configuration the node's agents have made. */
+async function passesOf(node: Node): Promise<number> {
+  return (await Deno.readTextFile(`${node.dir}/agent.log`)).split('"msg":"Reconciled"').length - 1;
+}
 
 /** Prefixes that BIRD wrote into the main table. */
 async function learned(node: Node): Promise<readonly string[]> {
