@@ -87,6 +87,8 @@ testWith("netns: agent, BIRD and router fail, and what goes on meanwhile", NEEDS
   await t.step("BIRD says goodbye: the router drops the node, ADD and STATUS go on", async () => {
     await birdStop(node, "--goodbye");
     for (const prefix of prefixes) await lab.router.waitNoRoute(prefix);
+    // What the node learned stays in its kernel.
+    assertEquals((await node.route("203.0.113.0/26"))?.protocol, "bird");
     assertEquals((await node.cni("STATUS")).stdout, "");
     const other = await node.createPod({ name: "unannounced" });
     await node.add(other);

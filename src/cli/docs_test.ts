@@ -1,0 +1,134 @@
+/**
+ * What the pages on the commands, and the tables of fields and annotations, say is what the code has.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import { z } from "zod";
+import { AGENT_FLAGS } from "../core/agent_settings.ts";
+import { ANNOTATION_KEYS } from "../core/annotations.ts";
+import { DEFAULT_BIRD_CONFIG, DEFAULT_BIRD_SOCKET } from "../core/config.ts";
+import { parseNodeConfig } from "../core/node_config.ts";
+import { nodeConfigSpecSchema } from "../core/node_config_schema.ts";
+import { parseObject } from "../core/manifest.ts";
+import { parseYamlDocuments } from "../std.ts";
+
+const ROOT = new URL("../../", import.meta.url);
+const read = (path: string): Promise<string> => Deno.readTextFile(new URL(path, ROOT));
+
+Deno.test("docs: cmd-agent.md has every flag with its variable and default", async () => {
+  const section = /<!-- flags: .*?-->(.*)<!-- \/flags -->/s.exec(await read("docs/cmd-agent.md"));
+  const listed = rowsOf(section?.[1] ?? "").slice(1)
+    .map(([flag, variable, fallback]) => [flag, variable, fallback]);
+  assertEquals(
+    listed,
+    AGENT_FLAGS.map(({ name, variable, fallback }) => [
+      `\`--${name}\``,
+      `\`${variable}\``,
+      fallback ? `\`${fallback}\`` : "",
+    ]),
+  );
+});
+
+Deno.test("docs: flock agent --help has the same flags", async () => {
+  const help = await helpOf("agent");
+  for (const { name, value, variable } of AGENT_FLAGS) {
+    assert(help.includes(value === undefined ? `--${name} ` : `--${name} <${value}>`), name);
+    assert(help.includes(variable), variable);
+  }
+});
+
+Deno.test("docs: cmd-bird.md has every option of both commands, and the defaults", async () => {
+  const page = await read("docs/cmd-bird.md");
+  const [, run = "", stop = ""] = page.split(/^## flock bird-(?:run|stop)$/m);
+  for (const [command, section] of [["bird-run", run], ["bird-stop", stop]] as const) {
+    const options = [...(await helpOf(command)).matchAll(/^ +(--[\w-]+(?: <\w+>)?)/gm)]
+      .map(([, option]) => `\`${option}\``);
+    const listed = rowsOf(section).map(([first = ""]) => first).filter((c) => c.startsWith("`--"));
+    assertEquals(listed.sort(), options.sort(), command);
+  }
+  assert(page.includes(`| \`${DEFAULT_BIRD_CONFIG}\` |`), DEFAULT_BIRD_CONFIG);
+  assert(page.includes(`| \`${DEFAULT_BIRD_SOCKET}\` `), DEFAULT_BIRD_SOCKET);
+});
+
+Deno.test("docs: README.md and usage.md list every annotation, and no other", async () => {
+  for (const [file, heading] of [["README.md", "annotation ("], ["docs/usage.md", "key"]]) {
+    const rows = tableOf(await read(file!), heading!);
+    const keys = rows.flatMap(([first = ""]) => [...first.matchAll(/`([\w-]+)`/g)])
+      .map(([, key]) => key);
+    assertEquals(keys.sort(), [...ANNOTATION_KEYS].sort(), file);
+  }
+});
+
+Deno.test("docs: usage.md has every field of a NodeConfig, and its example is accepted", async () => {
+  const page = await read("docs/usage.md");
+  const listed = tableOf(page, "field").map(([first = ""]) => first).join(" ");
+  for (const path of leavesOf(z.toJSONSchema(nodeConfigSpecSchema, { io: "input" }) as Schema)) {
+    const name = path.replace(/^.*[.\]]\.?/, "") || path;
+    assert(listed.includes(name), `no ${path} in the table`);
+  }
+  const [example] = parseYamlDocuments(/```yaml\n(.*?)```/s.exec(page)?.[1] ?? "");
+  const parsed = parseObject(example);
+  if (parsed.kind !== "NodeConfig") throw new TypeError(`The example is a ${parsed.kind}`);
+  assertEquals(parseNodeConfig(parsed.nodeConfig).warnings, []);
+});
+
+Deno.test("docs: links between the pages lead somewhere", async () => {
+  const pages = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+  for await (const { name } of Deno.readDir(new URL("docs", ROOT))) pages.push(`docs/${name}`);
+  for (const page of pages) {
+    for (const [, target = ""] of (await read(page)).matchAll(/\]\(([^)#:]+)\)/g)) {
+      const found = await Deno.stat(new URL(target, new URL(page, ROOT))).catch(() => undefined);
+      assert(found?.isFile, `${page} links to ${target}`);
+    }
+  }
+});
+
+Deno.test("docs: failure-scenarios.md names only tests that exist", async () => {
+  const files = new Set<string>();
+  for (const dir of ["src/agent", "src/cni", "src/io", "tests/netns", "tests/e2e"]) {
+    for await (const { name } of Deno.readDir(new URL(dir, ROOT))) files.add(name);
+  }
+  const named = [...(await read("docs/failure-scenarios.md")).matchAll(/`(\w+_test)`/g)];
+  assert(named.length > 20);
+  for (const [, name] of named) assert(files.has(`${name}.ts`), name);
+});
+
+/** What a command's `--help` prints. */
+async function helpOf(command: string): Promise<string> {
+  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
+    args: ["run", "--quiet", "-A", new URL("main.ts", ROOT).pathname, command, "--help"],
+    env: { NO_COLOR: "1" },
+  }).output();
+  assert(success);
+  return new TextDecoder().decode(stdout);
+}
+
+/** The rows of the tables in a text, as cells. */
+function rowsOf(text: string): string[][] {
+  return text.split("\n").filter((line) => line.startsWith("|") && !/^[|\s-]*$/.test(line))
+    .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+}
+
+/** The rows of the table whose first heading begins so. */
+function tableOf(page: string, heading: string): string[][] {
+  const lines = page.split("\n");
+  const start = lines.findIndex((line) => line.startsWith(`| ${heading}`));
+  assert(start >= 0, `no table "${heading}"`);
+  const length = lines.slice(start).findIndex((line) => !line.startsWith("|"));
+  return rowsOf(lines.slice(start, start + length).join("\n")).slice(1);
+}
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+}
+
+/** Paths of the fields that hold a value. */
+function leavesOf(schema: Schema, path = ""): string[] {
+  if (schema.items?.properties) return leavesOf(schema.items, `${path}[]`);
+  if (!schema.properties) return [path];
+  return Object.entries(schema.properties).flatMap(([name, field]) =>
+    leavesOf(field, path === "" ? name : `${path}.${name}`)
+  );
+}
