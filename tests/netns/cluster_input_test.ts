@@ -186,12 +186,10 @@ async function inPods(
   node: Node,
   annotations: readonly Readonly<Record<string, string>>[],
 ): Promise<{ readonly answer: CniAnswer; readonly links: readonly unknown[] }[]> {
-  const answers = [];
-  for (const one of annotations) {
+  return await Promise.all(annotations.map(async (one) => {
     await using made = await createTestPod(node, { annotations: one });
     const answer = await node.cni("ADD", made.pod);
     const links = await made.pod.ipJson("link", "show");
-    answers.push({ answer, links: links.map(({ ifname }) => ifname) });
-  }
-  return answers;
+    return { answer, links: links.map(({ ifname }) => ifname) };
+  }));
 }
