@@ -328,10 +328,18 @@ export class PodNetwork {
   }
 
   /** A namespace may outlive its attachment, and the addresses on its lo do not go with the link. */
-  async #unbindAnycast({ netns, anycast = [], containerId, ifname }: Attachment): Promise<void> {
-    if (anycast.length === 0) return;
+  async #unbindAnycast(attachment: Attachment): Promise<void> {
+    const { netns, anycast = [], containerId, ifname } = attachment;
+    // A pod may have several interfaces: what another of them still needs stays.
+    const key = attachmentKey(attachment);
+    const others = this.#o.store.list().filter((a) =>
+      a.netns === netns && attachmentKey(a) !== key
+    );
+    const needed = new Set(others.flatMap((other) => other.anycast ?? []));
+    const unneeded = anycast.filter((address) => !needed.has(address));
+    if (unneeded.length === 0) return;
     try {
-      await this.#o.ip.runPod(netns, { batch: podRemovalBatch(anycast) });
+      await this.#o.ip.runPod(netns, { batch: podRemovalBatch(unneeded) });
     } catch (error) {
       // Most often the namespace is gone, and the addresses with it.
       if (error instanceof CniError && error.code === CniCode.invalidNetns) return;
