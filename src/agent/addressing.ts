@@ -57,6 +57,7 @@ export function chooseAddresses(
   const { pod, options, containerId } = request;
   const { node, ipam, attachments } = context;
   refuseTaken(options, node, attachments);
+  refuseUnallowed(pod, options, node);
 
   const held: Address[] = [];
   const primary: Partial<Record<Family, string>> = {};
@@ -138,6 +139,38 @@ function refuseTaken(
       if (holder) refuse(address, `pod "${holder.namespace}/${holder.podName}" holds it`);
     }
   }
+}
+
+/**
+ * The guard: what a pod asks to be announced is inside what the NodeConfig allows its namespace. Without
+ * a guard everything is.
+ */
+function refuseUnallowed(pod: Pod, options: PodOptions, node: NodeState): void {
+  const allowed = node.config?.announce.allowed;
+  if (allowed === undefined) return;
+  const announced = [
+    ...options.anycast,
+    ...options.addresses.filter((a) => !node.nodePrefixes.some((prefix) => contains(prefix, a))),
+  ];
+  for (const address of announced) {
+    const entries = allowed.filter(({ prefix }) => contains(prefix, address));
+    if (entries.some((e) => e.namespaces.some((glob) => matchesGlob(glob, pod.namespace)))) {
+      continue;
+    }
+    const why = entries.length > 0
+      ? `not allowed in namespace "${pod.namespace}"`
+      : "outside what may be announced";
+    throw new CniError(
+      CniCode.addressRefused,
+      `Cannot bind address "${formatAddress(address)}": it is ${why} (spec.announce.allowed)`,
+    );
+  }
+}
+
+/** True when a text is as a pattern says; `*` stands for any characters. */
+function matchesGlob(glob: string, text: string): boolean {
+  const parts = glob.split("*").map((part) => part.replaceAll(/[^\w]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`).test(text);
 }
 
 /** What a readable identifier is made of: by the pod's annotation, else by the NodeConfig's. */

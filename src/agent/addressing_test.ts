@@ -110,6 +110,26 @@ Deno.test("chooseAddresses() makes readable identifiers by the pod's annotation,
   assertMatch(bad.choose({}).primary.ipv6!, /^2001:db8:f001:/);
 });
 
+Deno.test("chooseAddresses() lets a namespace announce only what the NodeConfig allows it", async () => {
+  const allowed = [{ cidr: "2001:db8:ffff::/48", namespaces: ["edge-*", "infra"] }];
+  await using f = await Fixture.create({}, { announce: { allowed } });
+  const inside = { anycast: "2001:db8:ffff::53" };
+  for (const namespace of ["edge-dns", "edge-", "infra"]) f.choose(inside, namespace);
+  for (const namespace of ["default", "edge", "my-edge-dns", "infra2"]) {
+    const error = assertThrows(() => f.choose(inside, namespace), CniError);
+    assertEquals(error.code, 102);
+    assertMatch(error.message, /"2001:db8:ffff::53": it is not allowed in namespace ".*announce/);
+  }
+  for (const key of ["anycast", "addresses"]) {
+    const error = assertThrows(() => f.choose({ [key]: "10.244.2.77" }, "infra"), CniError);
+    assertEquals(error.code, 102);
+    assertMatch(error.message, /"10.244.2.77": it is outside what may be announced/);
+    assert(!f.holds("10.244.2.77"));
+  }
+  // An address of the node's own prefix is announced with it anyway.
+  assertEquals(f.choose({ addresses: "10.244.1.5" }).primary.ipv4, "10.244.1.5");
+});
+
 Deno.test("addressesOf() names every address of an attachment once", () => {
   const texts = ["2001:db8::1", "10.0.0.1", "10.0.0.2", "2001:db8::53"];
   const [ip6, ip4, extra, anycast] = texts as [string, string, string, string];
@@ -129,11 +149,14 @@ class Fixture implements AsyncDisposable {
 
   private constructor(readonly dir: string, readonly node: NodeState) {}
 
-  static async create(annotations: Readonly<Record<string, string>> = {}): Promise<Fixture> {
+  static async create(
+    annotations: Readonly<Record<string, string>> = {},
+    spec: Readonly<Record<string, unknown>> = {},
+  ): Promise<Fixture> {
     const dir = await Deno.makeTempDir({ prefix: "flock-addressing-" });
     const node = new NodeState("n1", dir);
     const source = new FakeSource();
-    source.putConfig("n1", SPEC, annotations);
+    source.putConfig("n1", { ...SPEC, ...spec }, annotations);
     await node.update(source);
     const address = { family: "ipv4", address: "198.51.100.11", prefixLength: 24 } as const;
     const flags = { scope: "global", temporary: false, deprecated: false, tentative: false };
@@ -162,8 +185,9 @@ class Fixture implements AsyncDisposable {
     return new Fixture(dir, node);
   }
 
-  choose(annotations: Readonly<Record<string, string>>): ChosenAddresses {
+  choose(annotations: Readonly<Record<string, string>>, namespace = "default"): ChosenAddresses {
     const pod = fakePod({
+      namespace,
       annotations: Object.fromEntries(
         Object.entries(annotations).map(([key, value]) => [ANNOTATION_PREFIX + key, value]),
       ),

@@ -90,18 +90,15 @@ export async function readTextAndInfo(
 }
 
 /**
- * Makes a directory, and those above it (0755), unless they exist. What was made is on the disk when
- * this resolves.
+ * Makes a directory, and those above it, unless they exist. What was made is on the disk when this
+ * resolves.
  *
- * @param mode permission bits the directory has afterwards, also when it was there before
+ * @param mode permission bits of what is made; a directory that was there may be shared, and keeps its own
  * @throws {Error} `Cannot make directory "…"` with the cause
  */
-export async function ensureDir(path: string, mode?: number): Promise<void> {
+export async function ensureDir(path: string, mode = 0o755): Promise<void> {
   try {
-    if (!await isDir(path)) await makeDir(path, mode ?? 0o755);
-    if (mode === undefined) return;
-    const now = (await Deno.stat(path)).mode;
-    if (now !== null && (now & 0o7777) !== mode) await Deno.chmod(path, mode);
+    if (!await isDir(path)) await makeDir(path, mode);
   } catch (cause) {
     throw new Error(`Cannot make directory "${path}": ${reasonOf(cause)}`, { cause });
   }
@@ -239,7 +236,7 @@ async function makeDir(path: string, mode: number): Promise<void> {
   } catch (error) {
     if (error instanceof Deno.errors.AlreadyExists) return; // somebody else has just made it
     if (!(error instanceof Deno.errors.NotFound) || parent === path) throw error;
-    await ensureDir(parent);
+    await ensureDir(parent, mode);
     return await makeDir(path, mode);
   }
   try {

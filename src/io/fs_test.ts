@@ -58,17 +58,17 @@ Deno.test("readTextIfPresent() tells absence from damage", async () => {
   await assertRejects(() => readTextIfPresent(dir.path), Error, `Cannot read file "${dir.path}":`);
 });
 
-Deno.test("ensureDir() makes parents, sets the mode, refuses a file", async () => {
+Deno.test("ensureDir() makes parents, sets the mode of what it makes, refuses a file", async () => {
   await using dir = await tempDir();
   const path = `${dir.path}/a/b`;
   await ensureDir(path, 0o700);
   assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
-  assertEquals((await Deno.stat(`${dir.path}/a`)).mode! & 0o777, 0o755);
+  assertEquals((await Deno.stat(`${dir.path}/a`)).mode! & 0o777, 0o700);
   await Deno.chmod(path, 0o755);
-  await ensureDir(path);
-  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o755);
   await ensureDir(path, 0o700);
-  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o700);
+  assertEquals((await Deno.stat(path)).mode! & 0o777, 0o755);
+  await ensureDir(`${dir.path}/c`);
+  assertEquals((await Deno.stat(`${dir.path}/c`)).mode! & 0o777, 0o755);
   await Deno.writeTextFile(`${dir.path}/f`, "");
   await assertRejects(
     () => ensureDir(`${dir.path}/f`, 0o700),
