@@ -21,7 +21,9 @@ import {
 
 const ANNOTATIONS = {
   "flock.fritzlab.net/anycast": "2001:db8:ffff::53,203.0.113.200",
-  "flock.fritzlab.net/addresses": "2001:db8:ffff::1,203.0.113.201,203.0.113.202",
+  "flock.fritzlab.net/addresses": "2001:db8:ffff::1,2001:db8:ffff::2",
+  // A single address: an ADD that failed and kept it would be the last.
+  "flock.fritzlab.net/cidr4": "10.244.1.0/30",
 };
 
 testWith("netns: an ADD that fails leaves nothing", ["root", "bird"], async (t) => {
@@ -34,7 +36,11 @@ testWith("netns: an ADD that fails leaves nothing", ["root", "bird"], async (t) 
 
   /** ADD and DEL work, and give the addresses that failed ADDs held. */
   const works = async (): Promise<void> => {
-    assertEquals((await node.add(pod)).ips?.length, 3);
+    assertEquals((await node.add(pod)).ips?.map(({ address }) => address), [
+      "2001:db8:ffff::1/128",
+      "10.244.1.2/32",
+      "2001:db8:ffff::2/128",
+    ]);
     await node.check(pod);
     await node.del(pod);
     await assertNothingLeft(node, [pod]);
