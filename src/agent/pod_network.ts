@@ -214,9 +214,9 @@ export class PodNetwork {
       ? podless(request)
       : await findPod(this.#o.source, request.pod, { node: this.#o.nodeName, signal });
 
-    const { attachment, wiring, stored } = this.#reserve(request, pod, node.config!);
+    const { attachment, wiring, pending } = this.#reserve(request, pod, node.config!);
     try {
-      await stored;
+      await pending;
       signal.throwIfAborted();
       await this.#wireHost(wiring);
       signal.throwIfAborted();
@@ -226,7 +226,7 @@ export class PodNetwork {
       });
       signal.throwIfAborted();
       const result = resultOf(wiring, request.conf.dns);
-      await store.put({ ...attachment, state: "committed", result });
+      await stored(store.put({ ...attachment, state: "committed", result }));
       signal.throwIfAborted();
       return result;
     } catch (error) {
@@ -240,7 +240,7 @@ export class PodNetwork {
     request: AddRequest,
     pod: Pod,
     config: NodeConfig,
-  ): { attachment: Attachment; wiring: Wiring; stored: Promise<void> } {
+  ): { attachment: Attachment; wiring: Wiring; pending: Promise<void> } {
     const { node, ipam, store } = this.#o;
     const { options, warnings } = parsePodAnnotations(pod.annotations, {
       // A node without a prefix of a family gives no address of it unless a pod insists.
@@ -273,7 +273,7 @@ export class PodNetwork {
     return {
       attachment,
       wiring: wiringOf(attachment, mtu),
-      stored: store.put(attachment, ...chosen.lastGiven),
+      pending: stored(store.put(attachment, ...chosen.lastGiven)),
     };
   }
 
@@ -323,7 +323,7 @@ export class PodNetwork {
     await this.#unbindAnycast(attachment);
     // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
     await ip.deleteLink(attachment.hostIfname);
-    await store.remove(attachmentKey(attachment));
+    await stored(store.remove(attachmentKey(attachment)));
     for (const address of addressesOf(attachment)) ipam.release(address);
   }
 
@@ -357,6 +357,15 @@ export class PodNetwork {
     if (owner?.containerId === id.containerId && owner.ifname === id.ifname) {
       await ip.deleteLink(name);
     }
+  }
+}
+
+/** A change of the store; that it cannot be written, on a full disk say, is code 5. */
+async function stored(change: Promise<void>): Promise<void> {
+  try {
+    await change;
+  } catch (cause) {
+    throw new CniError(CniCode.io, messageOf(cause), { cause: (cause as Error).cause });
   }
 }
 

@@ -40,7 +40,7 @@ testWith("netns: a full disk costs nothing that was there", ["root", "bird", "pi
 
   await t.step("ADD fails, says why, and leaves nothing of itself", async () => {
     const { code, json, stderr } = await node.cni("ADD", late);
-    assertEquals([code, json?.code], [1, 999]);
+    assertEquals([code, json?.code], [1, 5]);
     assertStringIncludes(String(json?.msg), `Cannot store attachment "${late.containerId}/eth0"`);
     assertMatch(String(json?.msg), /no space left on device/i);
     assertMatch(stderr, /no space left on device/i);
