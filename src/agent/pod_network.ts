@@ -103,11 +103,14 @@ export class PodNetwork {
   del(id: AttachmentId, queuedAt?: string): Promise<void> {
     const key = attachmentKey(id);
     const reason = `Cannot attach container "${key}": it was deleted meanwhile`;
-    this.#lock.cancel(key, new CniError(CniCode.unknownContainer, reason));
+    // A DEL that waited on disk is older than an ADD that is under way.
+    if (queuedAt === undefined) {
+      this.#lock.cancel(key, new CniError(CniCode.unknownContainer, reason));
+    }
     return this.#lock.run(key, async () => {
       const attachment = this.#o.store.get(key);
       if (attachment === undefined) return await this.#deleteStrayLink(id);
-      // A DEL that waited on disk is not for a container that was added again after it.
+      // Nor is it for a container that was added again after it.
       if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
       await this.#detach(attachment);
     });
