@@ -13,6 +13,7 @@ import {
   formatAddress,
   formatPrefix,
   isUnicast,
+  overlaps,
   parseAddress,
   type Prefix,
   prefixOf,
@@ -36,9 +37,15 @@ const prefix = (of: Family, min = 0, max = bitsOf(of)): fc.Arbitrary<string> =>
     .map(([value, length]) => formatPrefix(prefixOf({ family: of, value }, length)));
 const unicastPrefix = (of: Family, min: number, max: number): fc.Arbitrary<string> =>
   prefix(of, min, max).filter((text) => isUnicast(toPrefix(text)));
+/** Prefixes of a node: none overlaps another. */
+const nodePrefixes = (of: Family, max: number): fc.Arbitrary<string[]> =>
+  fc.array(unicastPrefix(of, 8, max), { maxLength: 3 }).filter((texts) => {
+    const all = texts.map(toPrefix);
+    return all.every((a, i) => all.every((b, j) => i === j || !overlaps(a, b)));
+  });
 const anyPrefix = family.chain((of) => prefix(of));
 const uint32 = fc.integer({ min: 0, max: 4_294_967_295 });
-const asn = fc.integer({ min: 1, max: 4_294_967_294 });
+const asn = fc.integer({ min: 1, max: 4_294_967_294 }).filter((n) => n !== 23_456);
 
 const importRule = family.chain((of) =>
   fc.tuple(prefix(of), fc.nat(128), fc.nat(128), fc.boolean(), fc.boolean()).map(
@@ -86,8 +93,8 @@ const peer = family.chain((of) =>
 );
 
 const spec = fc.record({
-  cidr6: fc.array(unicastPrefix("ipv6", 8, 120), { maxLength: 3 }),
-  cidr4: fc.array(unicastPrefix("ipv4", 8, 30), { maxLength: 3 }),
+  cidr6: nodePrefixes("ipv6", 120),
+  cidr4: nodePrefixes("ipv4", 30),
   reserved: fc.array(anyPrefix, { maxLength: 4 }),
   bgp: fc.record({
     asn,
