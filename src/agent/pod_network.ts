@@ -219,15 +219,16 @@ export class PodNetwork {
 
     const { attachment, wiring, pending } = this.#reserve(request, pod, node.config!);
     try {
-      await pending;
-      signal.throwIfAborted();
-      await this.#wireHost(wiring);
-      signal.throwIfAborted();
-      await ip.runPod(wiring.netns, {
+      // Both processes start now and wait for their turn: stored, node's end, pod's end.
+      const wait = async (step: Promise<void>): Promise<void> => {
+        await step;
+        signal.throwIfAborted();
+      };
+      await wait(ip.runPod(wiring.netns, {
         batch: podBatch(wiring),
         sysctls: podSysctlWrites(wiring),
-      });
-      signal.throwIfAborted();
+        after: wait(this.#wireHost(wiring, wait(pending))),
+      }));
       const result = resultOf(wiring, request.conf.dns);
       await stored(store.put({ ...attachment, state: "committed", result }));
       signal.throwIfAborted();
@@ -281,7 +282,7 @@ export class PodNetwork {
   }
 
   /** Makes the veth. A left-over of the same name, of an earlier container or wiring, is removed first. */
-  async #wireHost(wiring: Wiring): Promise<void> {
+  async #wireHost(wiring: Wiring, after: Promise<void>): Promise<void> {
     const { ip, node } = this.#o;
     const { hostIfname, netns, owner } = wiring;
     const step = {
@@ -290,7 +291,7 @@ export class PodNetwork {
       netns,
     };
     try {
-      await ip.runHost(step);
+      await ip.runHost({ ...step, after });
     } catch (error) {
       if (!/File exists/.test(messageOf(error))) throw error;
       const link = await ip.link(hostIfname);

@@ -14,7 +14,11 @@ export const TOOLS = ["ip", "nsenter", "sh", "bird", "birdc", "nft"] as const;
 export type Tool = typeof TOOLS[number];
 
 export interface CommandOptions {
-  readonly stdin?: string;
+  /**
+   * What the command reads. A promise lets it start and wait: when that rejects, the command reads
+   * nothing, and once it has ended the call rejects with the same error.
+   */
+  readonly stdin?: string | Promise<string>;
   /** Milliseconds until the command is killed; 10,000 unless told. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
@@ -112,13 +116,15 @@ export async function runCommand(
   signal.addEventListener("abort", kill, { once: true });
   if (signal.aborted) kill();
   try {
+    const fed = feed(child, options.stdin);
     // Not child.output(): in Deno 2.9 each call of it leaves about 100 kB behind.
-    const [status, stdout, stderr] = await Promise.all([
+    const [status, stdout, stderr, [feeding]] = await Promise.all([
       child.status,
       new Response(child.stdout).text(),
       new Response(child.stderr).text(),
-      feed(child, options.stdin),
+      Promise.allSettled([fed]),
     ]);
+    if (feeding.status === "rejected") throw feeding.reason;
     if (status.success) return { stdout, stderr };
     throw new CommandError(
       [tool, ...args].join(" ").slice(0, 200),
@@ -134,14 +140,18 @@ export async function runCommand(
   }
 }
 
-async function feed(child: Deno.ChildProcess, stdin: string | undefined): Promise<void> {
+async function feed(
+  child: Deno.ChildProcess,
+  stdin: string | Promise<string> | undefined,
+): Promise<void> {
   if (stdin === undefined) return;
   const writer = child.stdin.getWriter();
   try {
-    await writer.write(new TextEncoder().encode(stdin));
-    await writer.close();
+    await writer.write(new TextEncoder().encode(await stdin));
   } catch (error) {
     // It ended without reading everything; its status says why.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  } finally {
+    await writer.close().catch(() => {});
   }
 }

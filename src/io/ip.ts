@@ -45,7 +45,7 @@ export interface Ip {
    * skipped). With `netns`, refuses when that path is absent or is the node's own namespace.
    */
   runHost(step: Step & { readonly netns?: string }): Promise<void>;
-  /** Writes sysctls, then runs a batch inside a network namespace. */
+  /** Writes sysctls, then runs a batch inside a network namespace, which is not the node's own. */
   runPod(netns: string, step: Step): Promise<void>;
   /** Deletes a link of the node; one that is not there is no error. */
   deleteLink(ifname: string): Promise<void>;
@@ -77,6 +77,11 @@ export interface FailedLine {
 export interface Step {
   readonly batch: readonly string[];
   readonly sysctls?: Readonly<Record<string, string>>;
+  /**
+   * What has to be true before the batch: the process starts at once, and waits. When it rejects, the
+   * step rejects with the same error and no line has been run.
+   */
+  readonly after?: Promise<void>;
 }
 
 const HOST_SCRIPT = `
@@ -95,6 +100,7 @@ ${WRITE_SYSCTLS}`;
 
 const POD_SCRIPT = `
 ip=$1; shift
+[ "/proc/$PPID/ns/net" -ef /proc/self/ns/net ] && exit ${OWN_NETNS}
 ${WRITE_SYSCTLS}
 exec "$ip" -batch -`;
 
@@ -111,7 +117,7 @@ export function createIp(run: RunCommand = runCommand): Ip {
     prefix: readonly string[],
     script: string,
     args: readonly string[],
-    stdin: string,
+    stdin: string | Promise<string>,
   ): Promise<CommandOutput> => {
     const command = ["-c", script, "flock", toolPath("ip"), ...args];
     return prefix.length > 0
@@ -137,18 +143,19 @@ export function createIp(run: RunCommand = runCommand): Ip {
   };
 
   return {
-    async runHost({ batch, sysctls = {}, netns = "" }) {
+    async runHost({ batch, sysctls = {}, after, netns = "" }) {
       const args = [netns, ...Object.entries(sysctls).flat()];
       try {
-        await shell([], HOST_SCRIPT, args, lines(batch));
+        await shell([], HOST_SCRIPT, args, linesAfter(batch, after));
       } catch (error) {
         throw explain(error, batch, netns);
       }
     },
 
-    async runPod(netns, { batch, sysctls = {} }) {
+    async runPod(netns, { batch, sysctls = {}, after }) {
       try {
-        await shell(inNetns(netns), POD_SCRIPT, Object.entries(sysctls).flat(), lines(batch));
+        const args = Object.entries(sysctls).flat();
+        await shell(inNetns(netns), POD_SCRIPT, args, linesAfter(batch, after));
       } catch (error) {
         throw explain(error, batch, netns);
       }
@@ -301,4 +308,11 @@ function parseFailedLines(stderr: string, batch: readonly string[]): readonly Fa
 
 function lines(batch: readonly string[]): string {
   return batch.map((line) => `${line}\n`).join("");
+}
+
+function linesAfter(
+  batch: readonly string[],
+  after: Promise<void> | undefined,
+): string | Promise<string> {
+  return after === undefined ? lines(batch) : after.then(() => lines(batch));
 }
