@@ -8,6 +8,7 @@ import { z } from "zod";
 import {
   type Address,
   type Family,
+  FAMILY_NAMES,
   isUnicast,
   overlaps,
   parseAddress,
@@ -16,7 +17,7 @@ import {
   scopeOf,
 } from "./cidr.ts";
 import { messageOf } from "./errors.ts";
-import { poolProblem } from "./pools.ts";
+import { MAX_POOL_LENGTH, poolProblem } from "./pools.ts";
 
 /** Tells a problem of the value that is looked at, or of the part of it at `path`. */
 export type Report = (message: string, path?: PropertyKey[]) => void;
@@ -42,6 +43,23 @@ export function rule<T>(
         kind === "array" ? Array.isArray(value) : typeof value === "object" && value !== null,
     },
   ];
+}
+
+/** A rule of a CustomResourceDefinition: what must hold, in CEL, and what is wrong when it does not. */
+export interface CelRule {
+  readonly rule: string;
+  readonly message: string;
+}
+
+/**
+ * What the API server is told of a field besides its type: the text of `kubectl explain`, and rules.
+ * It lets through what the agent takes, and stops what it can of the rest before it is stored.
+ */
+export function about(
+  description: string,
+  ...rules: readonly CelRule[]
+): { readonly description: string; readonly "x-kubernetes-validations"?: readonly CelRule[] } {
+  return rules.length === 0 ? { description } : { description, "x-kubernetes-validations": rules };
 }
 
 /** What `parse` makes of a value; undefined when it is not text or cannot be parsed. */
@@ -78,26 +96,39 @@ export const uint32: z.ZodNumber = z.int().min(0).max(4_294_967_295);
 
 /** An autonomous system's number; AS_TRANS stands for numbers that do not fit in 16 bits. */
 export const asn: z.ZodNumber = z.int().min(1).max(4_294_967_295)
-  .refine((value) => value !== 23_456, { error: "it is AS_TRANS, nobody's number (RFC 6793)" });
+  .refine((value) => value !== 23_456, { error: "it is AS_TRANS, nobody's number (RFC 6793)" })
+  .meta(about("Number of an autonomous system", {
+    rule: "self != 23456",
+    message: "is AS_TRANS, nobody's number (RFC 6793)",
+  }));
 
 /** An address that a host can have. */
 export const unicastAddress: z.ZodString = readable(45, (value) => {
   const scope = scopeOf(parseAddress(value));
   return scope === "unicast" ? undefined : `it is ${scope}`;
-});
+}).meta(about("IPv4 or IPv6 address of a host", {
+  rule: "isIP(self) && ip(self).isGlobalUnicast()",
+  message: "must be an IPv4 or IPv6 address that a host can have",
+}));
 
 /** A BGP identifier: 32 bits but not zero (RFC 6286), written as an IPv4 address. */
 export const routerId: z.ZodString = readable(15, (value) => {
   const address: Address = parseAddress(value);
   if (address.family !== "ipv4") return "it is not IPv4";
   return address.value === 0n ? "it is zero" : undefined;
-});
+}).meta(about("BGP identifier, written as an IPv4 address", {
+  rule: "isIP(self) && ip(self).family() == 4 && !ip(self).isUnspecified()",
+  message: "must be written as an IPv4 address and not be zero (RFC 6286)",
+}));
 
 /** Any prefix. */
 export const anyPrefix: z.ZodString = readable(49, (value) => {
   parsePrefix(value);
   return undefined;
-});
+}).meta(about("Prefix in CIDR notation", {
+  rule: "isCIDR(self)",
+  message: "must be a prefix in CIDR notation",
+}));
 
 /** A community, a:b (RFC 1997), or a large one, a:b:c (RFC 8092). */
 export const community: z.ZodString = readable(32, (value) => {
@@ -107,14 +138,21 @@ export const community: z.ZodString = readable(32, (value) => {
   return parts.some((part) => part !== undefined && Number(part) > most)
     ? `a part is over ${most}`
     : undefined;
-});
+}).meta(about("Community a:b (RFC 1997), or large community a:b:c (RFC 8092)", {
+  rule: `self.matches("^(0|[1-9][0-9]*)(:(0|[1-9][0-9]*)){1,2}$")`,
+  message: "must be a:b or a:b:c",
+}));
 
 /** Prefixes of a node: of one family, large enough, unicast, apart from each other. */
 export function nodePrefixes(family: Family): z.ZodArray<z.ZodString> {
   const prefix = readable(49, (value) => {
     const parsed = parsePrefix(value);
     return poolProblem(parsed, family) ?? (isUnicast(parsed) ? undefined : "it is not unicast");
-  });
+  }).meta(about(`${FAMILY_NAMES[family]} prefix in CIDR notation`, {
+    rule: `isCIDR(self) && cidr(self).ip().family() == ${family === "ipv6" ? 6 : 4} && ` +
+      `cidr(self).prefixLength() <= ${MAX_POOL_LENGTH[family]}`,
+    message: `must be an ${FAMILY_NAMES[family]} prefix of at most /${MAX_POOL_LENGTH[family]}`,
+  }));
   return z.array(prefix).max(16).superRefine(...rule<string[]>("array", (texts, report) => {
     const earlier: (Prefix | undefined)[] = [];
     for (const [i, value] of texts.slice(0, 16).entries()) {
@@ -123,5 +161,10 @@ export function nodePrefixes(family: Family): z.ZodArray<z.ZodString> {
       if (other !== undefined && other >= 0) report(`it overlaps item ${other}`, [i]);
       earlier.push(later);
     }
+  })).meta(about(`${FAMILY_NAMES[family]} prefixes of the node's pods`, {
+    // Equal texts count once, so that a prefix does not overlap itself.
+    rule: "self.all(a, self.exists_one(b, a == b) && self.all(b, " +
+      "a == b || !isCIDR(a) || !isCIDR(b) || !cidr(a).containsCIDR(b)))",
+    message: "must not overlap each other",
   }));
 }
