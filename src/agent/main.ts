@@ -24,6 +24,7 @@ import { birdHealth } from "./bird_health.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { writeConflist } from "./conflist.ts";
 import { LeakCollector } from "./gc.ts";
+import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { NodeState } from "./node_state.ts";
 import { PodNetwork } from "./pod_network.ts";
@@ -119,6 +120,10 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     }),
   );
   log.info("Serving", { socket: settings.socket });
+  if (settings.metricsAddress !== undefined) {
+    const health = { notReady: () => network.notReady, reconciler, birdc };
+    stack.use(serveHealth(settings.metricsAddress, health));
+  }
 
   const leaks = new LeakCollector({ network, store, source, node, now: Date.now });
   const loops = Promise.all([

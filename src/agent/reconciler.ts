@@ -37,11 +37,23 @@ export class Reconciler {
   readonly #o: ReconcilerOptions;
   #dirty = Promise.withResolvers<void>();
   #firstPass = true;
+  /** When the pass under way began (`performance.now`). */
+  #passSince: number | undefined;
   /** Routes that could not be installed, as last logged. */
   #failing = "[]";
 
   constructor(options: ReconcilerOptions) {
     this.#o = options;
+  }
+
+  /** Milliseconds that the pass under way has taken; 0 between passes. */
+  get busyMs(): number {
+    return this.#passSince === undefined ? 0 : performance.now() - this.#passSince;
+  }
+
+  /** True once a pass made everything as it should be. */
+  get settled(): boolean {
+    return !this.#firstPass;
   }
 
   /** Asks for a pass. Several asked for while one runs are one. */
@@ -58,12 +70,15 @@ export class Reconciler {
       await this.#wait(retryMs || this.#o.intervalMs);
       if (signal.aborted) break;
       this.#dirty = Promise.withResolvers<void>();
+      this.#passSince = performance.now();
       try {
         await this.pass();
         retryMs = 0;
       } catch (error) {
         retryMs = Math.min(Math.max(retryMs * 2, RETRY_MIN_MS), RETRY_MAX_MS);
         log.warn("Could not reconcile", { err: error, retryInMs: retryMs });
+      } finally {
+        this.#passSince = undefined;
       }
     }
     signal.removeEventListener("abort", stop);

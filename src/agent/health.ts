@@ -1,0 +1,90 @@
+/**
+ * Health over HTTP, for the kubelet's probes: `/healthz` tells whether the agent turns, `/readyz` whether it
+ * can serve. Bodies are for people: `ok`, or one reason per line with status 503.
+ *
+ * A failing `/healthz` has the agent restarted, so nothing that a restart does not mend makes it fail: not
+ * a bad NodeConfig, a BIRD that is away or an API server that is.
+ *
+ * @module
+ */
+import { messageOf } from "../core/errors.ts";
+import type { Birdc } from "../io/birdc.ts";
+import { log } from "../log.ts";
+
+/** A pass that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
+const STUCK_MS = 120_000;
+
+/** What health is judged by. */
+export interface HealthInput {
+  /** Why ADD cannot be served: caches not in sync, no NodeConfig in force. Undefined when it can. */
+  notReady(): string | undefined;
+  readonly reconciler: {
+    /** Milliseconds that the pass under way has taken; 0 between passes. */
+    readonly busyMs: number;
+    /** True once a pass made everything as it should be. */
+    readonly settled: boolean;
+  };
+  readonly birdc: Pick<Birdc, "status">;
+}
+
+/** Answers a request. */
+export async function answerHealth(request: Request, input: HealthInput): Promise<Response> {
+  if (request.method !== "GET" && request.method !== "HEAD") return reply(405, "use GET");
+  switch (new URL(request.url).pathname) {
+    case "/healthz":
+      return judged(notAlive(input));
+    case "/readyz":
+      return judged([...notAlive(input), ...await notReady(input)]);
+    default:
+      return reply(404, "there are /healthz and /readyz");
+  }
+}
+
+/**
+ * Serves health until it is disposed of. An address that cannot be had is logged, and no more: pods'
+ * network does not wait for a probe.
+ */
+export function serveHealth(
+  address: { readonly hostname: string; readonly port: number },
+  input: HealthInput,
+): AsyncDisposable {
+  try {
+    return Deno.serve({
+      ...address,
+      onListen: () => log.info("Serving health", address),
+      onError: (error) => reply(500, messageOf(error)),
+    }, (request) => answerHealth(request, input));
+  } catch (error) {
+    log.error("Could not serve health", { ...address, err: error });
+    return { [Symbol.asyncDispose]: () => Promise.resolve() };
+  }
+}
+
+function notAlive({ reconciler: { busyMs } }: HealthInput): string[] {
+  return busyMs > STUCK_MS
+    ? [`the reconciler has been at one pass for ${Math.round(busyMs / 1000)} s`]
+    : [];
+}
+
+async function notReady({ notReady, reconciler, birdc }: HealthInput): Promise<string[]> {
+  const reason = notReady();
+  const reasons = reason === undefined ? [] : [reason];
+  if (!reconciler.settled) reasons.push("the node's routes have not been made yet");
+  try {
+    await birdc.status();
+  } catch (error) {
+    reasons.push(messageOf(error));
+  }
+  return reasons;
+}
+
+function judged(reasons: readonly string[]): Response {
+  return reasons.length === 0 ? reply(200, "ok") : reply(503, reasons.join("\n"));
+}
+
+function reply(status: number, text: string): Response {
+  return new Response(`${text}\n`, {
+    status,
+    headers: { "content-type": "text/plain; charset=utf-8" },
+  });
+}

@@ -1,0 +1,67 @@
+import { assert, assertEquals } from "@std/assert";
+import type { Birdc, BirdStatus } from "../io/birdc.ts";
+import { configureLog } from "../log.ts";
+import { answerHealth, type HealthInput, serveHealth } from "./health.ts";
+
+const birdUp: Pick<Birdc, "status"> = {
+  status: () => Promise.resolve({} as BirdStatus),
+};
+const well: HealthInput = {
+  notReady: () => undefined,
+  reconciler: { busyMs: 0, settled: true },
+  birdc: birdUp,
+};
+
+async function ask(path: string, input: Partial<HealthInput> = {}): Promise<[number, string]> {
+  const response = await answerHealth(new Request(`http://node${path}`), { ...well, ...input });
+  return [response.status, await response.text()];
+}
+
+Deno.test("answerHealth() says ok when all is well", async () => {
+  assertEquals(await ask("/healthz"), [200, "ok\n"]);
+  assertEquals(await ask("/readyz"), [200, "ok\n"]);
+});
+
+Deno.test("answerHealth() is alive but not ready while something lacks, and names all of it", async () => {
+  const input: Partial<HealthInput> = {
+    notReady: () => 'there is no NodeConfig "a"',
+    reconciler: { busyMs: 119_000, settled: false },
+    birdc: { status: () => Promise.reject(new Error("Cannot reach BIRD: no such file")) },
+  };
+  assertEquals(await ask("/healthz", input), [200, "ok\n"]);
+  assertEquals(await ask("/readyz", input), [
+    503,
+    'there is no NodeConfig "a"\nthe node\'s routes have not been made yet\n' +
+    "Cannot reach BIRD: no such file\n",
+  ]);
+});
+
+Deno.test("answerHealth() is neither alive nor ready when a pass hangs", async () => {
+  const input = { reconciler: { busyMs: 121_000, settled: true } };
+  const reason = "the reconciler has been at one pass for 121 s\n";
+  assertEquals(await ask("/healthz", input), [503, reason]);
+  assertEquals(await ask("/readyz", input), [503, reason]);
+});
+
+Deno.test("answerHealth() refuses other paths and methods", async () => {
+  assertEquals((await ask("/metricz"))[0], 404);
+  const post = new Request("http://node/healthz", { method: "POST" });
+  assertEquals((await answerHealth(post, well)).status, 405);
+});
+
+Deno.test("serveHealth() answers on its address, and only says so when it cannot have it", async () => {
+  const lines: string[] = [];
+  configureLog({ level: "info", format: "json", write: (line) => lines.push(line) });
+  using taken = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = taken.addr;
+  {
+    await using _none = serveHealth({ hostname: "127.0.0.1", port }, well);
+    assert(lines[0]?.includes("Could not serve health"), lines[0]);
+  }
+  taken.close();
+  {
+    await using _served = serveHealth({ hostname: "127.0.0.1", port }, well);
+    const response = await fetch(`http://127.0.0.1:${port}/readyz`);
+    assertEquals([response.status, await response.text()], [200, "ok\n"]);
+  }
+});
