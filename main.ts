@@ -22,6 +22,8 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
     runAgent: async (...given) => (await import("./src/agent/main.ts")).runAgent(...given),
     birdRun: async (...given) => (await import("./src/cli/bird_run.ts")).birdRun(...given),
     birdStop: async (...given) => (await import("./src/cli/bird_stop.ts")).birdStop(...given),
+    install: async (...given) => (await import("./src/cli/install.ts")).install(...given),
+    uninstall: async (...given) => (await import("./src/cli/uninstall.ts")).uninstall(...given),
     demo: async (...given) => (await import("./src/cli/demo.ts")).demo(...given),
   });
   Deno.exit(status);

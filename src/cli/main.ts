@@ -6,16 +6,27 @@
  */
 import { Command, CommanderError, Option } from "commander";
 import { AGENT_FLAGS, type AgentSettings, parseAgentSettings } from "../core/agent_settings.ts";
-import { DEFAULT_BIRD_CONFIG, DEFAULT_BIRD_SOCKET } from "../core/config.ts";
+import {
+  DEFAULT_BIRD_CONFIG,
+  DEFAULT_BIRD_SOCKET,
+  DEFAULT_CONFLIST,
+  DEFAULT_PLUGIN_DIR,
+  DEFAULT_SOCKET,
+  DEFAULT_STATE_DIR,
+} from "../core/config.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
 import { configureLog, log } from "../log.ts";
 import { VERSION } from "../version.ts";
+import type { InstallOptions } from "./install.ts";
+import type { UninstallOptions } from "./uninstall.ts";
 
 /** What the commands run, loaded when a command asks for it: only `main.ts` imports lazily. */
 export interface Programs {
   runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void>;
   birdRun(options: { config: string; socket: string }): Promise<number>;
   birdStop(options: { socket: string; mode?: "graceful" | "goodbye" }): Promise<number>;
+  install(options: InstallOptions): Promise<number>;
+  uninstall(options: UninstallOptions): Promise<number>;
   demo(options: { executable: string; colour: boolean }): Promise<number>;
 }
 
@@ -96,6 +107,38 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
       setStatus(await orFail(() => programs.birdStop({ socket: options.birdSocket, mode })));
     });
 
+  const paths = (to: Command): Command =>
+    to.option("--plugin-dir <DIR>", "where the runtime looks for plugins", DEFAULT_PLUGIN_DIR)
+      .option(
+        "--conflist <FILE>",
+        "the network configuration list, in the runtime's directory",
+        environment("FLOCK_CONFLIST") ?? DEFAULT_CONFLIST,
+      );
+  paths(command("install", "put the plugin where the runtime looks for it"))
+    .option("--exclusive", "set the runtime's other network configurations aside")
+    .action(async (options: { pluginDir: string; conflist: string; exclusive?: true }) => {
+      logForPeople();
+      const exclusive = options.exclusive ? dirOf(options.conflist) : undefined;
+      const { pluginDir } = options;
+      setStatus(
+        await orFail(() => programs.install({ executable: ownExecutable(), pluginDir, exclusive })),
+      );
+    });
+  birdPaths(paths(command("uninstall", "remove flock and all it made from this node")))
+    .option(
+      "--state-dir <DIR>",
+      "what survives a reboot",
+      environment("FLOCK_STATE_DIR") ?? DEFAULT_STATE_DIR,
+    )
+    .option("--socket <PATH>", "the agent's socket", environment("FLOCK_SOCKET") ?? DEFAULT_SOCKET)
+    .option("--force", "also while pods use it: they lose their network", false)
+    .option("--dry-run", "only tell what would be removed", false)
+    .action(async (options: Omit<UninstallOptions, "say">) => {
+      logForPeople();
+      const say = (line: string): void => print(`${line}\n`);
+      setStatus(await orFail(() => programs.uninstall({ ...options, say })));
+    });
+
   command("demo", "show the main job on this machine, in network namespaces of its own")
     .action(async () => {
       logForPeople();
@@ -164,6 +207,10 @@ function print(text: string): void {
 
 function camelCase(name: string): string {
   return name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
+function dirOf(path: string): string {
+  return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
 /** This executable, as a runtime would exec it: compiled, started by its launcher, or built from source. */

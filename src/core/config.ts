@@ -39,3 +39,12 @@ export const DEFAULT_METRICS_ADDRESS = "127.0.0.1:9474";
 
 /** Where runtimes look for plugins. */
 export const DEFAULT_PLUGIN_DIR = "/opt/cni/bin";
+/** Name of the plugin in it, which the network configuration list has as `type`. */
+export const PLUGIN_NAME = "flock";
+/** Where the DaemonSet has the agent write its list: before the usual ones by name. */
+export const DEFAULT_CONFLIST = "/etc/cni/net.d/01-flock.conflist";
+/** Where the DaemonSet's image has the executable. */
+export const IMAGE_EXECUTABLE = "/usr/local/bin/flock";
+
+/** Packet filter table of ours, family inet. */
+export const NFT_TABLE = "flock";

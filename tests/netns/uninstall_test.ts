@@ -1,0 +1,253 @@
+/**
+ * `flock install` and `flock uninstall` on a host of their own: a network namespace with everything that
+ * flock makes, and beside each thing one that is somebody else's.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { run } from "../../scripts/run.ts";
+import { type Attachment, renderState } from "../../src/core/attachment.ts";
+import { renderConflist } from "../../src/core/conflist.ts";
+import { runCommand } from "../../src/io/command.ts";
+import { testWith } from "../support.ts";
+import { BirdHost } from "./bird_host.ts";
+
+const ROOT = new URL("../../", import.meta.url).pathname;
+const VETH = "flock0000000a";
+
+/** What a command printed. */
+interface Said {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+class NodeToClean implements AsyncDisposable {
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly pluginDir: string;
+  readonly cniDir: string;
+
+  private constructor(readonly bird: BirdHost) {
+    this.stateDir = `${bird.dir}/lib/flock`;
+    this.runDir = `${bird.dir}/run/flock`;
+    this.pluginDir = `${bird.dir}/opt`;
+    this.cniDir = `${bird.dir}/net.d`;
+  }
+
+  static async create(): Promise<NodeToClean> {
+    const node = new NodeToClean(await BirdHost.create());
+    for (const dir of [node.pluginDir, node.cniDir]) await Deno.mkdir(dir);
+    await node.makeDirs();
+    return node;
+  }
+
+  /** Path of the agent's socket. */
+  get socket(): string {
+    return `${this.runDir}/flock.sock`;
+  }
+
+  /** The directories that uninstalling removes. */
+  async makeDirs(): Promise<void> {
+    for (const dir of [this.stateDir, this.runDir]) await Deno.mkdir(dir, { recursive: true });
+  }
+
+  async removeDirs(): Promise<void> {
+    for (const dir of [this.stateDir, this.runDir]) await Deno.remove(dir, { recursive: true });
+  }
+
+  /** Runs a command of flock in the namespace, with the plugin's and the list's places. */
+  async flock(command: string, ...more: readonly string[]): Promise<Said> {
+    const { code, stdout, stderr } = await run([
+      ...["/usr/bin/nsenter", `--net=/run/netns/${this.bird.netns}`],
+      ...[Deno.execPath(), "run", "-A", "--quiet", `${ROOT}main.ts`, command],
+      ...["--plugin-dir", this.pluginDir, "--conflist", `${this.cniDir}/01-flock.conflist`],
+      ...more,
+    ], { env: { ...Deno.env.toObject(), FLOCK_EXECUTABLE: "/bin/true" }, cwd: ROOT });
+    return { code, out: stdout, err: stderr };
+  }
+
+  async uninstall(...more: readonly string[]): Promise<Said> {
+    return await this.flock("uninstall", ...[
+      ...["--state-dir", this.stateDir, "--socket", this.socket, "--bird-socket", this.bird.socket],
+      ...more,
+    ]);
+  }
+
+  /** Runs a command in the namespace. */
+  async in(...command: readonly string[]): Promise<string> {
+    const args = [`--net=/run/netns/${this.bird.netns}`, ...command];
+    return (await runCommand("nsenter", args)).stdout;
+  }
+
+  /** Everything of the namespace and of the directories that uninstalling may touch. */
+  async world(): Promise<unknown> {
+    const { bird } = this;
+    const routes = await Promise.all(
+      [[], ["-6"]].map((family) => bird.ipJson(...family, "route", "show", "table", "all")),
+    );
+    const files = await run(["find", bird.dir, "-not", "-path", "*/bird*/bird*"]);
+    return {
+      links: (await bird.ipJson("link", "show")).map(({ ifname }) => ifname),
+      // The kernel's own come by themselves, some of them late.
+      routes: routes.flat().filter(({ protocol }) => protocol !== "kernel"),
+      nexthops: (await bird.ipJson("nexthop", "show")).map(({ id }) => id),
+      filters: await this.in("nft", "list", "tables"),
+      forwarding: await this.in("cat", "/proc/sys/net/ipv4/ip_forward"),
+      files: files.stdout.split("\n").sort(),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.bird[Symbol.asyncDispose]();
+  }
+}
+
+/** What is somebody else's. */
+async function makeForeign(node: NodeToClean): Promise<void> {
+  await node.bird.ip(`link add eth0 type veth peer name eth0p
+link add flockbr0 type veth peer name flockbr1
+link set eth0 up
+link set eth0p up
+addr add 192.0.2.1/24 dev eth0
+addr add 2001:db8:25::1/64 dev eth0 nodad
+nexthop add id 7 via 192.0.2.9 dev eth0
+route add 10.9.0.0/16 nhid 7
+route add 10.8.0.0/16 via 192.0.2.9 proto static
+route add unreachable 2001:db8:99::/64 proto 145
+route add 10.9.9.0/24 via 192.0.2.9 proto bird table 77
+`);
+  await node.in("nft", "add", "table", "inet", "flock2");
+  await Deno.writeTextFile(`${node.cniDir}/99-loopback.conf.saved`, "{}");
+  await Deno.writeTextFile(`${node.pluginDir}/bridge`, "");
+}
+
+/** What is flock's, pods' links apart. */
+async function makeOurs(node: NodeToClean): Promise<void> {
+  await node.bird.ip(`nexthop add id 1718353920 via 192.0.2.5 dev eth0 onlink proto 144
+nexthop add id 1718419456 group 1718353920 type resilient buckets 8 proto 144
+route add 10.1.0.1/32 nhid 1718419456 proto 144 metric 16
+route add 10.1.0.2/32 dev eth0 proto 143 metric 16
+route add 10.1.0.2/32 dev eth0 proto 144 metric 16 table 77
+route add unreachable 10.1.0.0/24 proto 143 metric 1000
+route add unreachable 2001:db8:f001::/64 proto 143 metric 2000
+route add 2001:db8:ffff::1/128 via 2001:db8:25::5 dev eth0 onlink proto 144 metric 16
+`);
+  await node.in("nft", "add", "table", "inet", "flock");
+  await node.in("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward");
+  const { socket, stateDir, cniDir } = node;
+  const sysctls = { "net/ipv4/ip_forward": "0", "net/ipv6/conf/gone0/accept_ra": "1" };
+  await Deno.writeTextFile(`${stateDir}/sysctls.json`, JSON.stringify(sysctls));
+  const conflist = renderConflist({ socket, stateDir, portmap: true });
+  await Deno.writeTextFile(`${cniDir}/01-flock.conflist`, conflist);
+  await Deno.writeTextFile(socket, "");
+  await Deno.writeTextFile(`${stateDir}/lock`, "pid 1, node a\n");
+}
+
+async function writeAllocation(node: NodeToClean, bootId: string): Promise<void> {
+  const attachment: Attachment = {
+    ...{ containerId: "c1", ifname: "eth0", namespace: "ns", podName: "web-0", podUid: "u" },
+    ...{ netns: "/run/netns/x", hostIfname: VETH, state: "committed", anycast: [], addresses: [] },
+    allocatedAt: "2026-01-01T00:00:00Z",
+  };
+  const state = { node: "a", bootId, lastGiven: {}, attachments: [attachment] };
+  await Deno.writeTextFile(`${node.stateDir}/allocations.json`, renderState(state));
+}
+
+testWith(
+  "netns: flock install puts the plugin in place, and sets others aside",
+  ["root", "bird"],
+  async () => {
+    await using node = await NodeToClean.create();
+    await Deno.writeTextFile(`${node.cniDir}/10-other.conflist`, "{}");
+    const first = await node.flock("install");
+    assertEquals([first.code, first.out], [0, ""]);
+    assertStringIncludes(first.err, "Installed plugin");
+    assertEquals(await Deno.readFile(`${node.pluginDir}/flock`), await Deno.readFile("/bin/true"));
+    assertEquals(await Deno.readTextFile(`${node.cniDir}/10-other.conflist`), "{}");
+    const second = await node.flock("install", "--exclusive");
+    assertStringIncludes(second.err, "Plugin was installed already");
+    assertStringIncludes(second.err, "Set network configuration aside");
+    const names = await Array.fromAsync(Deno.readDir(node.cniDir), ({ name }) => name);
+    assertEquals(names.filter((name) => /\.(conf|conflist|json)$/.test(name)), []);
+  },
+);
+
+testWith(
+  "netns: flock uninstall removes all that is flock's and nothing else",
+  ["root", "bird"],
+  async (t) => {
+    await using node = await NodeToClean.create();
+    await makeForeign(node);
+    const clean = await node.world();
+    const bootId = (await Deno.readTextFile("/proc/sys/kernel/random/boot_id")).trim();
+
+    await t.step("finds nothing where there is nothing", async () => {
+      await node.removeDirs();
+      assertEquals(await node.uninstall(), { code: 0, out: "", err: "" });
+      await node.makeDirs();
+      assertEquals(await node.world(), clean);
+    });
+
+    await makeOurs(node);
+    await Deno.writeTextFile(`${node.cniDir}/10-other.conflist`, "{}");
+    assertEquals((await node.flock("install", "--exclusive")).code, 0);
+    await node.bird.ip(`link add ${VETH} type veth peer name podside\n`);
+    node.bird.birdRun();
+    await node.bird.answers();
+    const dirty = await node.world();
+
+    await t.step("is refused while a pod's link exists, and touches nothing", async () => {
+      const { code, out, err } = await node.uninstall();
+      assertEquals([code, out], [1, ""]);
+      assertStringIncludes(err, `pods use it (link ${VETH})`);
+      assertEquals(await node.world(), dirty);
+    });
+
+    await t.step("names everything with --dry-run, and touches nothing", async () => {
+      const { code, out } = await node.uninstall("--dry-run", "--force");
+      assertEquals(code, 0);
+      const named = [
+        ...["01-flock.conflist", "10-other.conflist", node.bird.socket, `link ${VETH}`],
+        ...["10.1.0.1/32", "10.1.0.2/32 table main", "10.1.0.2/32 table 77", "2001:db8:f001::/64"],
+        ...["2001:db8:ffff::1", "nexthop id 1718419456", "nexthop id 1718353920", "inet flock"],
+        ...["ip_forward 1: back to 0", node.stateDir, node.runDir, `${node.pluginDir}/flock`],
+      ];
+      for (const name of named) assertStringIncludes(out, name);
+      assert(out.trim().split("\n").every((line) => line.startsWith("would remove ")), out);
+      assertEquals(await node.world(), dirty);
+    });
+
+    await t.step("is refused while the agent runs, even with --force", async () => {
+      using lock = await Deno.open(`${node.stateDir}/lock`, { write: true });
+      await lock.lock(true);
+      const { code, err } = await node.uninstall("--force");
+      assertEquals(code, 1);
+      assertStringIncludes(err, "the agent runs (pid 1, node a)");
+      assertEquals(await node.world(), dirty);
+    });
+
+    await t.step("is refused for an allocation of this boot, not of an earlier one", async () => {
+      await node.bird.ip(`link del ${VETH}\n`);
+      await writeAllocation(node, bootId);
+      const { code, err } = await node.uninstall("--dry-run");
+      assertEquals(code, 1);
+      assertStringIncludes(err, "pod ns/web-0");
+      await writeAllocation(node, "00000000-0000-0000-0000-000000000000");
+      assertEquals((await node.uninstall("--dry-run")).code, 0);
+      await writeAllocation(node, bootId);
+      await node.bird.ip(`link add ${VETH} type veth peer name podside\n`);
+    });
+
+    await t.step("removes it with --force, and finds nothing a second time", async () => {
+      const { code, out, err } = await node.uninstall("--force");
+      assertEquals([code, out.includes("cannot")], [0, false], `${out}${err}`);
+      assertEquals((await node.bird.birds()).size, 0);
+      assertEquals(await node.uninstall(), { code: 0, out: "", err: "" });
+      assertEquals(await Deno.readTextFile(`${node.cniDir}/10-other.conflist`), "{}");
+      await Deno.remove(`${node.cniDir}/10-other.conflist`);
+      await node.makeDirs();
+      assertEquals(await node.world(), clean);
+    });
+  },
+);
