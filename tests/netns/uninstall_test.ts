@@ -86,7 +86,8 @@ class NodeToClean implements AsyncDisposable {
     const routes = await Promise.all(
       [[], ["-6"]].map((family) => bird.ipJson(...family, "route", "show", "table", "all")),
     );
-    const files = await run(["find", bird.dir, "-not", "-path", "*/bird*/bird*"]);
+    // BIRD's own directory is in one that has not our name here: what is in it stays.
+    const files = await run(["find", bird.dir, "-name", "bird", "-prune", "-o", "-print"]);
     return {
       links: (await bird.ipJson("link", "show")).map(({ ifname }) => ifname),
       // The kernel's own come by themselves, some of them late.
