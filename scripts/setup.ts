@@ -36,6 +36,8 @@ const SINGLE_TESTS: readonly Requirement[] = [
   { package: "frr", file: "/usr/lib/frr/bgpd", service: "frr.service" },
   { package: "containernetworking-plugins", file: "/usr/lib/cni/portmap" },
   { package: "tcpdump", file: "tcpdump" },
+  { package: "kubernetes-client", file: "kubectl" },
+  { package: "debootstrap", file: "debootstrap" },
   { package: "strace", file: "strace" },
   { package: "xz-utils", file: "xz" },
 ];

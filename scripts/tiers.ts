@@ -55,7 +55,7 @@ export const GATE_TIERS: readonly Tier[] = [
   },
   {
     name: "architecture",
-    paths: ["tests/architecture_test.ts", "tests/repository_test.ts", "tests/crd"],
+    paths: ["tests/architecture_test.ts", "tests/repository_test.ts", "tests/deploy"],
     permissions: ["--allow-read", "--allow-write", "--allow-env", "--allow-run"],
     timeoutMs: 120_000,
   },

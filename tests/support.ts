@@ -14,6 +14,8 @@ const NEEDS = {
   frr: () => lacks("frr", "/usr/lib/frr/bgpd"),
   referencePlugins: () => lacks("containernetworking-plugins", "/usr/lib/cni/portmap"),
   tcpdump: () => lacks("tcpdump", "tcpdump"),
+  kubectl: () => lacks("kubernetes-client", "kubectl"),
+  debootstrap: () => lacks("debootstrap", "debootstrap"),
   strace: () => lacks("strace", "strace"),
 } as const satisfies Readonly<Record<string, () => string | undefined>>;
 

@@ -38,10 +38,11 @@ export class BirdHost implements AsyncDisposable {
     return JSON.parse((await runCommand("ip", ["-n", this.netns, "-j", ...args])).stdout);
   }
 
-  /** Starts `flock bird-run` in the namespace. */
-  birdRun(): Deno.ChildProcess {
+  /** Starts `flock bird-run` in the namespace, by way of another command if told. */
+  birdRun(through: readonly string[] = []): Deno.ChildProcess {
     const options = { config: this.config, socket: this.socket, nodeName: this.netns };
     return this.#spawn([
+      ...through,
       Deno.execPath(),
       "eval",
       `import { birdRun } from "${ROOT}src/cli/bird_run.ts";
