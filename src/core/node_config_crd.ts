@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import { nodeConfigSpecSchema } from "./node_config_schema.ts";
-import { nodeConfigStatusSchema } from "./node_config_status.ts";
+import { nodeConfigStatusSchema } from "./node_config_status_schema.ts";
 
 /** API group of flock's objects. */
 export const API_GROUP = "flock.fritzlab.net";
@@ -86,11 +86,6 @@ function openApiOf(schema: z.ZodType): JsonObject {
       if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       // Numbers of 32 bits without a sign do not fit in int32, which some clients take for granted.
       if ((jsonSchema.maximum ?? 0) > 2_147_483_647) jsonSchema.format = "int64";
-      // Number or text has a word of its own in a structural schema.
-      if (jsonSchema.anyOf !== undefined) {
-        delete jsonSchema.anyOf;
-        jsonSchema["x-kubernetes-int-or-string"] = true;
-      }
     },
   }) as JsonObject;
 }

@@ -263,10 +263,10 @@ Deno.test("crd: a status that the agent may write is taken", () => {
     peers: "1/2",
     addresses: {
       ipv6: { allocated: 2, capacity: "18446744073709551615" },
-      ipv4: { capacity: 253 },
+      ipv4: { allocated: 0, capacity: "253" },
     },
     anycast: [{ address: "2001:db8:ffff::1", announced: true, pods: ["edge-a/web-0"] }],
-    bgp: [{ peer: "2001:db8:25::1", state: "Established", imported: 1, exported: 2 }],
+    bgp: [{ peer: "2001:db8:25::1", asn: 65000, state: "Established" }],
   };
   assertEquals(valueProblems(statusSchema!, status, "status"), []);
   assert(valueProblems(statusSchema!, { conditions: [{ type: "A" }] }, "status").length > 0);

@@ -194,12 +194,12 @@ Deno.test("deploy: RBAC grants a list of rights and no more", async () => {
   );
   assertEquals(granted, [
     "ClusterRole  pods  get,list,watch",
-    "ClusterRole  nodes  get,list,watch",
+    "ClusterRole  nodes  list,watch",
     "ClusterRole  nodes/status  patch",
-    "ClusterRole flock.fritzlab.net nodeconfigs  get,list,watch",
+    "ClusterRole flock.fritzlab.net nodeconfigs  list,watch",
     "ClusterRole flock.fritzlab.net nodeconfigs/status  patch",
     "ClusterRole  events  create,patch",
-    "Role  secrets flock-bgp get,list,watch",
+    "Role  secrets flock-bgp get",
   ]);
   for (const { subjects = [] } of objects) {
     for (const { name, namespace } of subjects) {

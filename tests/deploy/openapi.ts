@@ -25,7 +25,6 @@ export interface OpenApi {
     readonly rule: string;
     readonly message: string;
   }[];
-  readonly "x-kubernetes-int-or-string"?: boolean;
   readonly "x-kubernetes-list-type"?: string;
   readonly "x-kubernetes-list-map-keys"?: readonly string[];
 }
@@ -40,7 +39,7 @@ export interface SchemaNode {
 const KEYWORDS: ReadonlySet<string> = new Set([
   ...["type", "description", "format", "properties", "items", "required", "enum", "pattern"],
   ...["minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"],
-  ...["validations", "int-or-string", "list-type", "list-map-keys"].map((k) => `x-kubernetes-${k}`),
+  ...["validations", "list-type", "list-map-keys"].map((k) => `x-kubernetes-${k}`),
 ]);
 /** Formats the API server knows for these types; others mean nothing. */
 const FORMATS: Readonly<Record<string, readonly string[]>> = {
@@ -72,10 +71,8 @@ function problemsOf(schema: OpenApi): string[] {
   const say = (problem: string, when: boolean): void => {
     if (when) problems.push(problem);
   };
-  const anyType = schema["x-kubernetes-int-or-string"] === true;
-  say("no type", type === undefined && !anyType);
-  say("a type beside x-kubernetes-int-or-string", type !== undefined && anyType);
-  say(`unknown type ${type}`, !anyType && !/^(object|array|string|integer|boolean)$/.test(type!));
+  say("no type", type === undefined);
+  say(`unknown type ${type}`, !/^(object|array|string|integer|boolean)$/.test(type ?? "object"));
   say("an array without items", type === "array" && items === undefined);
   say("items of what is not an array", type !== "array" && items !== undefined);
   say("properties of what is not an object", type !== "object" && properties !== undefined);
@@ -99,9 +96,6 @@ function problemsOf(schema: OpenApi): string[] {
 
 /** Problems of a value by its schema alone, without its rules. Unknown fields are pruned, not refused. */
 export function valueProblems(schema: OpenApi, value: unknown, path: string): string[] {
-  if (schema["x-kubernetes-int-or-string"]) {
-    return Number.isInteger(value) || typeof value === "string" ? [] : [`${path}: type`];
-  }
   if (typeOf(value, schema.type) !== schema.type) return [`${path}: not of type ${schema.type}`];
   const problems: string[] = [];
   const say = (problem: string, when: boolean): void => {
