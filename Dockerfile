@@ -1,4 +1,4 @@
-# The executable in a small image. Build with: docker build -t flock .
+# The executable in a small image. Build with: docker build -t flock:0.1.0 .
 FROM denoland/deno:debian-2.9.6 AS build
 WORKDIR /src
 COPY deno.json deno.lock main.ts ./
@@ -9,9 +9,15 @@ COPY templates templates
 RUN deno task build --require-compile
 
 FROM debian:bookworm-20250520-slim
-# BIRD is started by "flock bird-run" only; a package's service never starts in an image's build.
+# The versions that are tested; what Debian mends in them comes along. BIRD is started by
+# "flock bird-run" only; a package's service never starts in an image's build.
 RUN apt-get update \
-  && apt-get install --yes --no-install-recommends bird2 iproute2 nftables util-linux \
+  && apt-get install --yes --no-install-recommends \
+  bird2=2.0.12-* \
+  iproute2=6.1.0-* \
+  nftables=1.0.6-* \
+  util-linux=2.38.1-* \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/dist/flock /usr/local/bin/flock
+# Root: it changes the node's network. What it may besides is in deploy/.
 ENTRYPOINT ["/usr/local/bin/flock"]
