@@ -1,6 +1,7 @@
 /**
  * `flock install` and `flock uninstall` on a host of their own: a network namespace with everything that
  * flock makes, and beside each thing one that is somebody else's.
+ * The executable is the one that was built, with its permissions.
  *
  * @module
  */
@@ -9,10 +10,10 @@ import { run } from "../../scripts/run.ts";
 import { type Attachment, renderState } from "../../src/core/attachment.ts";
 import { renderConflist } from "../../src/core/conflist.ts";
 import { runCommand } from "../../src/io/command.ts";
+import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { BirdHost } from "./bird_host.ts";
 
-const ROOT = new URL("../../", import.meta.url).pathname;
 const VETH = "flock0000000a";
 
 /** What a command printed. */
@@ -60,10 +61,10 @@ class NodeToClean implements AsyncDisposable {
   async flock(command: string, ...more: readonly string[]): Promise<Said> {
     const { code, stdout, stderr } = await run([
       ...["/usr/bin/nsenter", `--net=/run/netns/${this.bird.netns}`],
-      ...[Deno.execPath(), "run", "-A", "--quiet", `${ROOT}main.ts`, command],
+      ...[EXECUTABLE, command],
       ...["--plugin-dir", this.pluginDir, "--conflist", `${this.cniDir}/01-flock.conflist`],
       ...more,
-    ], { env: { ...Deno.env.toObject(), FLOCK_EXECUTABLE: "/bin/true" }, cwd: ROOT });
+    ], { env: { PATH: "/usr/bin:/bin" } });
     return { code, out: stdout, err: stderr };
   }
 
@@ -164,7 +165,10 @@ testWith(
     const first = await node.flock("install");
     assertEquals([first.code, first.out], [0, ""]);
     assertStringIncludes(first.err, "Installed plugin");
-    assertEquals(await Deno.readFile(`${node.pluginDir}/flock`), await Deno.readFile("/bin/true"));
+    const plugin = `${node.pluginDir}/flock`;
+    assertEquals(await Deno.readFile(plugin), await Deno.readFile(EXECUTABLE));
+    const version = await run([plugin], { env: { CNI_COMMAND: "VERSION" } });
+    assertStringIncludes(version.stdout, '"supportedVersions"');
     assertEquals(await Deno.readTextFile(`${node.cniDir}/10-other.conflist`), "{}");
     const second = await node.flock("install", "--exclusive");
     assertStringIncludes(second.err, "Plugin was installed already");
