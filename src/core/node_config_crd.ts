@@ -6,12 +6,12 @@
  * @module
  */
 import { z } from "zod";
+import { ANNOTATION_PREFIX } from "./config.ts";
 import { nodeConfigSpecSchema } from "./node_config_schema.ts";
 import { nodeConfigStatusSchema } from "./node_config_status_schema.ts";
 
-/** API group of flock's objects. */
-export const API_GROUP = "flock.fritzlab.net";
-export const API_VERSION = "v1alpha1";
+const API_GROUP = ANNOTATION_PREFIX.slice(0, -1);
+const API_VERSION = "v1alpha1";
 
 /** A JSON value. */
 export type JsonValue = string | number | boolean | readonly JsonValue[] | JsonObject;
@@ -42,7 +42,8 @@ export function nodeConfigCrd(): JsonObject {
         subresources: { status: {} },
         additionalPrinterColumns: [
           { name: "ASN", type: "integer", jsonPath: ".spec.bgp.asn" },
-          { name: "Peers", type: "string", jsonPath: ".status.peers" },
+          // The reason says more than the status: AllDown, SomeDown, NoPeers.
+          condition("Peers", "PeersEstablished", "reason"),
           { name: "IPv6", type: "string", jsonPath: ".spec.cidr6" },
           { name: "IPv4", type: "string", jsonPath: ".spec.cidr4" },
           condition("Accepted", "Accepted"),
@@ -69,8 +70,8 @@ export function nodeConfigCrd(): JsonObject {
   };
 }
 
-function condition(name: string, type: string): JsonObject {
-  const jsonPath = `.status.conditions[?(@.type=="${type}")].status`;
+function condition(name: string, type: string, field = "status"): JsonObject {
+  const jsonPath = `.status.conditions[?(@.type=="${type}")].${field}`;
   return { name, type: "string", jsonPath };
 }
 

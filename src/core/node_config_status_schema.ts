@@ -56,8 +56,6 @@ export const nodeConfigStatusSchema: z.ZodType = z.object({
     .optional(),
   conditions: mapBy("type", condition, 32)
     .meta(about("Accepted, Programmed, PeersEstablished, AnnounceOpen")).optional(),
-  peers: z.string().max(16).meta(about("Sessions that are established, of how many: 1/2"))
-    .optional(),
   addresses: z.object({ ipv6: usage.optional(), ipv4: usage.optional() })
     .meta(about("Use of the node's prefixes")).optional(),
   anycast: mapBy("address", anycast, 1024).meta(about("Anycast addresses of the node's pods"))

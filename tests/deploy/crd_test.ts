@@ -260,7 +260,6 @@ Deno.test("crd: a status that the agent may write is taken", () => {
       reason: "Valid",
       message: "",
     }],
-    peers: "1/2",
     addresses: {
       ipv6: { allocated: 2, capacity: "18446744073709551615" },
       ipv4: { allocated: 0, capacity: "253" },
