@@ -162,9 +162,10 @@ export function nodePrefixes(family: Family): z.ZodArray<z.ZodString> {
       earlier.push(later);
     }
   })).meta(about(`${FAMILY_NAMES[family]} prefixes of the node's pods`, {
-    // Equal texts count once, so that a prefix does not overlap itself.
+    // Equal texts count once, so that a prefix does not overlap itself. Two prefixes overlap when one
+    // holds the other's address. (containsCIDR says no to 10.0.0.0/8 and 10.1.0.0/16 in some releases.)
     rule: "self.all(a, self.exists_one(b, a == b) && self.all(b, " +
-      "a == b || !isCIDR(a) || !isCIDR(b) || !cidr(a).containsCIDR(b)))",
+      "a == b || !isCIDR(a) || !isCIDR(b) || !cidr(a).containsIP(cidr(b).ip())))",
     message: "must not overlap each other",
   }));
 }

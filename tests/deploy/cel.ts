@@ -75,10 +75,7 @@ function environment(): Environment {
     .registerFunction("IP.isGlobalUnicast(): bool", isGlobalUnicast)
     .registerFunction("CIDR.ip(): IP", ({ ip }: Cidr) => ip)
     .registerFunction("CIDR.prefixLength(): int", ({ length }: Cidr) => BigInt(length))
-    .registerFunction("CIDR.containsCIDR(string): bool", (outer: Cidr, text: string) => {
-      const inner = new Cidr(text);
-      return inner.length >= outer.length && outer.contains(inner.ip);
-    });
+    .registerFunction("CIDR.containsIP(IP): bool", (prefix: Cidr, ip: Ip) => prefix.contains(ip));
 }
 
 /** What is wrong with a rule where `schema` is: it does not compile, or is not a question. */

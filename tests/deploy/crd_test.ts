@@ -156,6 +156,8 @@ Deno.test("crd: the API server refuses what is wrong, naming the field", async (
     ["cidr4", ["2001:db8::/64"], "spec.cidr4[0]: must be an IPv4 prefix of at most /30"],
     ["cidr4", ["10.0.0.0"], "spec.cidr4[0]: must be an IPv4 prefix of at most /30"],
     ["cidr4", ["10.0.0.0/8", "10.1.0.0/16"], "spec.cidr4: must not overlap each other"],
+    ["cidr4", ["10.1.0.0/16", "10.2.3.4/8"], "spec.cidr4: must not overlap each other"],
+    ["cidr6", ["2001:db8:1::/64", "2001:db8::/32"], "spec.cidr6: must not overlap each other"],
     ["cidr4", ["10.0.0.0/8", "10.0.0.0/8"], "spec.cidr4: must not overlap each other"],
     ["reserved", ["x"], "spec.reserved[0]: must be a prefix in CIDR notation"],
     ["mtu", 1279, "spec.mtu: too small"],
