@@ -10,15 +10,9 @@ import { runCommand } from "../../src/io/command.ts";
 import { readDaemonSet } from "../deploy/manifests.ts";
 import { testWith } from "../support.ts";
 import { BirdHost, until } from "./bird_host.ts";
+import { confined } from "./confined.ts";
 
 const ROOT = new URL("../../", import.meta.url).pathname;
-
-/** A command that runs another as a container runtime does: as root, with these capabilities, for good. */
-function confined(capabilities: readonly string[]): string[] {
-  const set = ["-all", ...capabilities.map((name) => `+${name.toLowerCase()}`)].join(",");
-  const inside = ["--bounding-set", set, "--inh-caps", set, "--ambient-caps", "-all"];
-  return ["/usr/bin/setpriv", "--no-new-privs", ...inside];
-}
 
 function config(own: string, peer: string, routerId: string, prefix: string): string {
   return `router id ${routerId};

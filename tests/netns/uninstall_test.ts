@@ -13,6 +13,7 @@ import { runCommand } from "../../src/io/command.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { BirdHost } from "./bird_host.ts";
+import { confined } from "./confined.ts";
 
 const VETH = "flock0000000a";
 
@@ -177,6 +178,15 @@ testWith(
     assertEquals(names.filter((name) => /\.(conf|conflist|json)$/.test(name)), []);
   },
 );
+
+testWith("netns: flock install needs no capability", ["root", "bird"], async () => {
+  await using node = await NodeToClean.create();
+  await Deno.writeTextFile(`${node.pluginDir}/flock`, "an older one", { mode: 0o755 });
+  const install = [EXECUTABLE, "install", "--plugin-dir", node.pluginDir];
+  const { code, stderr } = await run([...confined([]), ...install]);
+  assertEquals(code, 0, stderr);
+  assertEquals(await Deno.readFile(`${node.pluginDir}/flock`), await Deno.readFile(EXECUTABLE));
+});
 
 testWith(
   "netns: flock uninstall removes all that is flock's and nothing else",
