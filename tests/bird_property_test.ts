@@ -89,6 +89,7 @@ const peer = family.chain((of) =>
     importDefaultRoute: fc.boolean(),
     importLimit: fc.integer({ min: 1, max: 10_000_000 }),
   }, { requiredKeys: ["address", "localAddress", "asn"] })
+    .filter((one) => one.address !== one.localAddress)
     .map((one) => one.multihop === undefined ? { ...one, ttlSecurity: true } : one)
 );
 

@@ -165,10 +165,13 @@ const peer = z.object({
       report(`it is 0 while holdTime is ${holdTime}`, ["keepaliveTime"]);
     }
   }
-  const family = tryParse(parseAddress, value.address)?.family;
-  const localFamily = tryParse(parseAddress, value.localAddress)?.family;
-  if (family !== undefined && localFamily !== undefined && family !== localFamily) {
+  const address = tryParse(parseAddress, value.address);
+  const local = tryParse(parseAddress, value.localAddress);
+  if (address === undefined || local === undefined) return;
+  if (address.family !== local.family) {
     report("it is not of the family of the peer's address", ["localAddress"]);
+  } else if (address.value === local.value) {
+    report("it is the peer's own address", ["localAddress"]);
   }
 })).meta(about("A BGP neighbor", {
   rule: "!has(self.multihop) || !has(self.ttlSecurity) || !self.ttlSecurity",
@@ -185,6 +188,9 @@ const peer = z.object({
   rule: "!has(self.localAddress) || !isIP(self.localAddress) || !isIP(self.address) || " +
     "ip(self.localAddress).family() == ip(self.address).family()",
   message: "localAddress must be of the family of address",
+}, {
+  rule: "!has(self.localAddress) || self.localAddress != self.address",
+  message: "localAddress must not be the peer's address",
 }));
 
 const bgp = z.object({

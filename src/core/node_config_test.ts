@@ -193,6 +193,7 @@ Deno.test("parseNodeConfig() refuses a peer when a field breaks its rule", () =>
     [{ bfd: { interval: 0 } }, "bfd.interval 0: it is under 10"],
     [{ bfd: true }, "bfd true: it is not an object"],
     [{ localAddress: "198.51.100.1" }, 'localAddress "198.51.100.1": it is not of the family'],
+    [{ localAddress: "2001:db8:25::1" }, 'localAddress "2001:db8:25::1": it is the peer\'s own'],
     [{ med: -1 }, "med -1: it is under 0"],
     [{ prepend: 17 }, "prepend 17: it is over 16"],
     [{ communities: ["65536:1"] }, 'communities[0] "65536:1": a part is over 65535'],
