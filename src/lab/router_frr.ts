@@ -1,5 +1,5 @@
 /**
- * FRR as the router of a lab: zebra and bgpd, with sockets of their own.
+ * FRR as the router of a lab: zebra, bfdd and bgpd, with sockets of their own.
  *
  * @module
  */
@@ -33,12 +33,13 @@ export class FrrDaemon implements RoutingDaemon {
     await this.#host.exec(["chown", "frr:frr", this.#dir]);
     const config = `${this.#host.dir}/frr.conf`;
     await Deno.writeTextFile(config, renderFrrRouter(this.#plan) + this.#extra);
-    for (const daemon of ["zebra", "bgpd"]) {
+    for (const daemon of ["zebra", "bfdd", "bgpd"]) {
       const process = await this.#host.spawn(daemon, [
         `${FRR_DIR}/${daemon}`,
         ...["-u", "frr", "-g", "frr", "-P", "0"],
         ...["-z", `${this.#dir}/zserv.api`, "--vty_socket", this.#dir],
         ...["-i", `${this.#dir}/${daemon}.pid`],
+        ...(daemon === "bfdd" ? ["--bfdctl", `${this.#dir}/bfdd.sock`] : []),
       ]);
       this.#processes.push(process);
       // bgpd tries zebra again only after seconds: one after the other.
@@ -69,8 +70,13 @@ export class FrrDaemon implements RoutingDaemon {
   }
 
   async #vtysh(...args: string[]): Promise<string> {
-    return (await this.#host.exec(["vtysh", "--vty_socket", this.#dir, ...args])).stdout;
+    return await vtysh(this.#host, ...args);
   }
+}
+
+/** `vtysh ARGS` for the FRR of a host; what it printed. */
+export async function vtysh(host: Host, ...args: readonly string[]): Promise<string> {
+  return (await host.exec(["vtysh", "--vty_socket", `${host.dir}/frr`, ...args])).stdout;
 }
 
 type BgpSummary = Partial<
