@@ -57,6 +57,12 @@ export class BirdHost implements AsyncDisposable {
     return this.#spawn(["/usr/sbin/bird", "-f", "-c", this.config, "-s", this.socket]);
   }
 
+  /** Has BIRD go on with another text. */
+  async reconfigure(text: string): Promise<void> {
+    await Deno.writeTextFile(this.config, text);
+    await this.birdc.configure();
+  }
+
   #spawn(command: readonly string[]): Deno.ChildProcess {
     const child = new Deno.Command("/usr/bin/nsenter", {
       args: [`--net=/run/netns/${this.netns}`, ...command],

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { assertEquals, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { type BirdInput, renderBirdConfig } from "../../src/core/bird_config.ts";
 import { runCommand } from "../../src/io/command.ts";
 import { BIRD_STATES, birdPeer } from "../bird_states.ts";
@@ -260,3 +260,85 @@ testWith("netns: a node resolves the next hop of a peer several hops away", NEED
     "10.244.1.0/24 via 198.51.100.11 metric 32",
   ]);
 });
+
+testWith("netns: how a session comes about, and what it is made of", NEEDS, async (t) => {
+  await using pair = await Pair.create();
+  const { node, router } = pair;
+  const port = 1179;
+  const routerWith = (options: { readonly b6?: string; readonly b4?: string }): string =>
+    routerConfig(
+      "route 10.9.0.0/16 unreachable; route 2001:db8:a::/48 unreachable",
+      `protocol bgp b6 from node { local 2001:db8:25::1 port ${port} as 65000;
+         neighbor 2001:db8:25::11 as 65001; passive on; ${options.b6 ?? ""} ${channel("ipv6")} }
+       protocol bgp b4 from node { local 198.51.100.1 as 65000; neighbor 198.51.100.11 as 65001;
+         hold time 240; ${options.b4 ?? ""} ${channel("ipv4")} }`,
+    );
+  const usual = routerWith({ b6: "hold time 240; ttl security on;" });
+  await pair.start(
+    {
+      ...NODE,
+      peers: [
+        birdPeer("2001:db8:25::1", "2001:db8:25::11", {
+          port,
+          ttlSecurity: true,
+          holdTime: 30,
+          keepaliveTime: 4,
+          gracefulRestart: { enabled: false, restartTime: 30 },
+        }),
+        birdPeer("198.51.100.1", "198.51.100.11", { passive: true }),
+      ],
+    },
+    usual,
+  );
+  const told = (host: BirdHost, name: string): Promise<string> =>
+    birdc(host, "show", "protocols", "all", name);
+  const node6 = "flock_bgp6_2001_db8_25__1";
+  const node4 = "flock_bgp4_198_51_100_1";
+
+  await t.step("the shorter of both hold times, and the node's own keepalive time", async () => {
+    for (const [name, hold, keepalive] of [[node6, 30, 4], [node4, 9, 3]] as const) {
+      const said = await told(node, name);
+      assertMatch(said, new RegExp(`Hold timer: +[\\d.]+/${hold}\n`));
+      assertMatch(said, new RegExp(`Keepalive timer: +[\\d.]+/${keepalive}\n`));
+    }
+    assertMatch(await told(router, "b6"), /Hold timer: +[\d.]+\/30\n/);
+    assertMatch(await told(router, "b4"), /Hold timer: +[\d.]+\/9\n/);
+  });
+
+  await t.step("graceful restart is offered with 30 s, or not at all", async () => {
+    const offered = async (name: string): Promise<string> =>
+      (await told(router, name)).split("Neighbor capabilities")[1] ?? "";
+    assertMatch(await offered("b4"), /Graceful restart\n +Restart time: 30\n/);
+    assertMatch(await offered("b6"), /4-octet AS numbers\n/);
+    assert(!/Graceful restart\n/.test(await offered("b6")));
+  });
+
+  await t.step("a node that is passive does not call a router that waits too", async () => {
+    await router.reconfigure(
+      routerWith({ b6: "hold time 240; ttl security on;", b4: "passive on;" }),
+    );
+    for (const [host, name] of [[node, node4], [router, "b4"]] as const) {
+      await until(
+        `${name} waits`,
+        async () => /BGP state: +Passive\n/.test(await told(host, name)),
+      );
+    }
+    await router.reconfigure(usual);
+    await node.established(2);
+  });
+
+  await t.step("TTL security hears nothing from a router without it", async () => {
+    await router.reconfigure(routerWith({ b6: "hold time 240;" }));
+    const dropped = await minTtlDrops(node);
+    await until("drops at the node", async () => await minTtlDrops(node) > dropped + 1);
+    assert(!(await told(node, node6)).includes("Established"));
+  });
+});
+
+/** Segments that the host's kernel refused for their TTL or hop limit. */
+async function minTtlDrops({ netns }: BirdHost): Promise<number> {
+  const counter = "TcpExtTCPMinTTLDrop";
+  const args = [`--net=/run/netns/${netns}`, "nstat", "-asz", counter];
+  const { stdout } = await runCommand("nsenter", args);
+  return Number(new RegExp(`${counter} +(\\d+)`).exec(stdout)?.[1]);
+}

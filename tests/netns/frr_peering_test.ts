@@ -55,8 +55,12 @@ const SESSIONS = planSessions({
   nobodyCalls: { options: { passive: true }, frr: ["passive"] },
   port: { options: { port: 1179 }, frr: ["passive"] },
   wrongPort: { options: { port: 1180 }, frr: ["passive"] },
-  // FRR would bear one hop between, the node does not.
-  ttlSecurity: { options: { ttlSecurity: true, holdTime: 3 }, frr: ["ttl-security hops 2"] },
+  // FRR would bear one hop between, the node does not. (A call of FRR's would get as far as the node's
+  // OPEN, and the node would wait long for the answer.)
+  ttlSecurity: {
+    options: { ttlSecurity: true, holdTime: 3 },
+    frr: ["ttl-security hops 2", "passive"],
+  },
   multihop: { options: { multihop: 2 }, frr: ["ebgp-multihop 2"], router: FAR[0] },
   tooFar: { options: { multihop: 1 }, frr: ["ebgp-multihop 2"], router: FAR[1] },
   notOnLink: { frr: ["ebgp-multihop 2"], router: FAR[2] },
