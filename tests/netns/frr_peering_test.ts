@@ -200,7 +200,7 @@ const CHECKS: Readonly<Record<string, (lab: Lab, node: Node) => Promise<void>>> 
     await established(lab, session);
   },
 
-  "bfd: the router knows within a second, not after the hold time": async (lab, node) => {
+  "bfd: the router knows after the detection time, not the hold time": async (lab, node) => {
     // FRR makes its BFD session anew when the BGP session has told it the address, which ends that.
     const bfd = await until("BFD session", async () => {
       const [bfd] = await frrJson<readonly Record<string, unknown>[]>(lab, "show bfd peers");
