@@ -26,7 +26,7 @@ export const PERMISSIONS: readonly Permission[] = [
   {
     flag: "--allow-net",
     values: [],
-    reason: "the agent's socket, whose path the operator chooses",
+    reason: "the agent's socket and the API server, which the operator chooses",
   },
   {
     flag: "--allow-env",
@@ -34,12 +34,14 @@ export const PERMISSIONS: readonly Permission[] = [
       "CNI_*",
       "FLOCK_*",
       "NODE_NAME",
+      "KUBERNETES_SERVICE_*",
       "TRACEPARENT",
       "NO_COLOR",
       "FORCE_COLOR",
       "CLICOLOR_FORCE",
     ],
-    reason: "the CNI protocol, flock's settings, the node's name, trace context, colours in help",
+    reason:
+      "the CNI protocol, flock's settings, the node's name, the API server's address, trace context, colours in help",
   },
   {
     flag: "--allow-read",

@@ -16,6 +16,14 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/conflist.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/", ["src/core/"]],
+  ["src/io/kube*", [
+    "src/core/",
+    "src/log.ts",
+    "src/std.ts",
+    "src/version.ts",
+    "src/io/fs.ts",
+    "src/io/kube_*",
+  ]],
   ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
   ["src/cni/", [
     "src/cni/",

@@ -15,6 +15,12 @@ export const DEFAULT_BIRD_SOCKET = "/run/flock/bird/bird.ctl";
 /** Prefix of every annotation of ours. */
 export const ANNOTATION_PREFIX = "flock.fritzlab.net/";
 
+/** Group and version of our own kinds. */
+export const API_GROUP = "flock.fritzlab.net";
+export const API_VERSION = "v1alpha1";
+/** Who writes what is ours in the API server (server-side apply), and who reports events. */
+export const FIELD_MANAGER = "flock-agent";
+
 /** Route protocol of what is ours and stays on the node (`ip route … proto 143`). */
 export const PROTO_LOCAL = 143;
 /** Route protocol of what is ours and is announced. */

@@ -8,11 +8,11 @@
  *
  * @module
  */
-import { ANNOTATION_PREFIX } from "./config.ts";
-import type { NodeConfigObject, Pod } from "./objects.ts";
+import { API_GROUP, API_VERSION } from "./config.ts";
+import type { ClusterNode, NodeConfigObject, Pod } from "./objects.ts";
 
 /** `apiVersion` of our own objects. */
-const NODE_CONFIG_API = `${ANNOTATION_PREFIX}v1alpha1`;
+const NODE_CONFIG_API = `${API_GROUP}/${API_VERSION}`;
 
 /** What is made of one object. */
 export type ManifestObject =
@@ -107,9 +107,42 @@ export function parseNodeConfigObject(raw: unknown, at = ""): NodeConfigObject {
   }
   return {
     name: nameOf(metadata.name, `${at}metadata.name`),
+    ...optional("uid", metadata.uid, `${at}metadata.uid`),
     ...(isGiven(generation) ? { generation: generation as number } : {}),
     annotations: parseAnnotations(metadata, at),
     spec: object.spec ?? {},
+  };
+}
+
+/**
+ * Parses a Node.
+ *
+ * @throws {TypeError} naming the field
+ */
+export function parseNode(raw: unknown): ClusterNode {
+  const object = fieldsOf(raw, "node");
+  const metadata = fieldsOf(object.metadata, "metadata");
+  const spec = fieldsOf(object.spec ?? {}, "spec");
+  const condition = conditionsOf(object, "").find(({ type }) => type === "NetworkUnavailable");
+  // `podCIDR` is the first of `podCIDRs`, and all that an old cluster sets.
+  const podCidrs = spec.podCIDRs ?? (isGiven(spec.podCIDR) ? [spec.podCIDR] : []);
+  const path = "status.conditions[NetworkUnavailable]";
+  return {
+    name: nameOf(metadata.name, "metadata.name"),
+    podCidrs: listOf(podCidrs, "spec.podCIDRs").map((cidr, n) =>
+      textOf(cidr, `spec.podCIDRs[${n}]`)
+    ),
+    ...(condition === undefined ? {} : {
+      networkUnavailable: {
+        status: textOf(condition.status, `${path}.status`),
+        reason: textOf(condition.reason ?? "", `${path}.reason`),
+        ...optional(
+          "lastTransitionTime",
+          condition.lastTransitionTime,
+          `${path}.lastTransitionTime`,
+        ),
+      },
+    }),
   };
 }
 
@@ -157,11 +190,14 @@ function parseOwner(metadata: Fields, at: string): Pod["owner"] {
 }
 
 function isReady(object: Fields, at: string): boolean {
+  return conditionsOf(object, at)
+    .some((condition) => condition.type === "Ready" && condition.status === "True");
+}
+
+function conditionsOf(object: Fields, at: string): readonly Fields[] {
   const status = fieldsOf(object.status ?? {}, `${at}status`);
   const path = `${at}status.conditions`;
-  return listOf(status.conditions ?? [], path)
-    .map((item, n) => fieldsOf(item, `${path}[${n}]`))
-    .some((condition) => condition.type === "Ready" && condition.status === "True");
+  return listOf(status.conditions ?? [], path).map((item, n) => fieldsOf(item, `${path}[${n}]`));
 }
 
 function optional<K extends string>(key: K, value: unknown, path: string): { [P in K]?: string } {

@@ -1,5 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { checkSize, parseObject, parseObjects } from "./manifest.ts";
+import {
+  checkSize,
+  parseNode,
+  parseNodeConfigObject,
+  parseObject,
+  parseObjects,
+} from "./manifest.ts";
 
 const POD = {
   apiVersion: "v1",
@@ -204,4 +210,31 @@ Deno.test("checkSize() refuses what is endless or far larger than its text", () 
   let doubled: unknown = "x";
   for (let n = 0; n < 60; n++) doubled = [doubled, doubled];
   assertThrows(() => checkSize(doubled), TypeError, "more than 1000000 values");
+});
+
+Deno.test("parseNode() takes prefixes and the network's condition", () => {
+  const metadata = { name: "n1" };
+  assertEquals(parseNode({ metadata, spec: { podCIDRs: ["10.1.0.0/24", "2001:db8::/64"] } }), {
+    name: "n1",
+    podCidrs: ["10.1.0.0/24", "2001:db8::/64"],
+  });
+  assertEquals(parseNode({ metadata, spec: { podCIDR: "10.1.0.0/24" } }).podCidrs, ["10.1.0.0/24"]);
+  const conditions = [
+    { type: "Ready", status: "True" },
+    { type: "NetworkUnavailable", status: "False", reason: "FlockReady", lastTransitionTime: "t" },
+  ];
+  assertEquals(parseNode({ metadata, status: { conditions } }), {
+    name: "n1",
+    podCidrs: [],
+    networkUnavailable: { status: "False", reason: "FlockReady", lastTransitionTime: "t" },
+  });
+  assertThrows(
+    () => parseNode({ metadata, spec: { podCIDRs: "10.1.0.0/24" } }),
+    TypeError,
+    'spec.podCIDRs is "10.1.0.0/24", not a list',
+  );
+});
+
+Deno.test("parseNodeConfigObject() keeps the UID that events name", () => {
+  assertEquals(parseNodeConfigObject({ metadata: { name: "n1", uid: "u1" } }).uid, "u1");
 });

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { NodeConfigStatus } from "./node_config_status.ts";
 
 /** What flock uses of a Pod. */
 export interface Pod {
@@ -27,9 +28,55 @@ export interface Pod {
 /** A NodeConfig as it was read, before validation. */
 export interface NodeConfigObject {
   readonly name: string;
+  /** Absent for one that nobody but its author numbered. */
+  readonly uid?: string;
   readonly generation?: number;
   readonly annotations: Readonly<Record<string, string>>;
   readonly spec: unknown;
+}
+
+/** What flock uses of a Node. */
+export interface ClusterNode {
+  readonly name: string;
+  /** `spec.podCIDRs`, as written. */
+  readonly podCidrs: readonly string[];
+  /** Condition `NetworkUnavailable`; undefined when the node has none. */
+  readonly networkUnavailable?: {
+    readonly status: string;
+    readonly reason: string;
+    /** RFC 3339, as written. */
+    readonly lastTransitionTime?: string;
+  };
+}
+
+/** Where a value in a Secret is. */
+export interface SecretReference {
+  readonly namespace: string;
+  readonly name: string;
+  readonly key: string;
+}
+
+/** What came of reading a value in a Secret. */
+export type SecretValue =
+  | { readonly kind: "value"; readonly value: string }
+  | { readonly kind: "missing"; readonly reason: string }
+  /** Nobody granted this Secret to flock. */
+  | { readonly kind: "forbidden" };
+
+/** Something a person should see with `kubectl describe`. */
+export interface ClusterEvent {
+  readonly object:
+    | {
+      readonly kind: "Pod";
+      readonly namespace: string;
+      readonly name: string;
+      readonly uid: string;
+    }
+    | { readonly kind: "NodeConfig"; readonly name: string; readonly uid?: string };
+  readonly type: "Normal" | "Warning";
+  /** One word in UpperCamelCase. */
+  readonly reason: string;
+  readonly message: string;
 }
 
 /** Where Pods and NodeConfigs come from. */
@@ -44,8 +91,30 @@ export interface ClusterSource {
   fetchPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined>;
   /** One NodeConfig, from what is cached. */
   nodeConfig(name: string): NodeConfigObject | undefined;
+  /** The own Node, from what is cached; undefined where there are no Nodes. */
+  node(name: string): ClusterNode | undefined;
   /** Calls the listener after every change of what is cached. */
   onChange(listener: () => void): Disposable;
   /** Keeps the cache up to date until the signal aborts. */
   run(signal: AbortSignal): Promise<void>;
+}
+
+/** What flock tells the cluster. Every method but `recordEvent` rejects when that failed. */
+export interface ClusterWriter {
+  /**
+   * Sets the condition `NetworkUnavailable` of a Node to False. Other conditions are left alone.
+   *
+   * @param now the time of the heartbeat, and of the transition where it is one
+   */
+  setNetworkAvailable(node: string, now: Date, signal: AbortSignal): Promise<void>;
+  /** Replaces what flock says in a NodeConfig's status. */
+  applyNodeConfigStatus(
+    name: string,
+    status: NodeConfigStatus,
+    signal: AbortSignal,
+  ): Promise<void>;
+  /** Records an event; repeated ones are counted, too many dropped. Never waits and never throws. */
+  recordEvent(event: ClusterEvent): void;
+  /** One value of a Secret, as it is now. */
+  readSecret(reference: SecretReference, signal: AbortSignal): Promise<SecretValue>;
 }

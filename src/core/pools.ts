@@ -39,6 +39,12 @@ export function usableRange(pool: Prefix): { readonly first: bigint; readonly la
     : { first: pool.value, last };
 }
 
+/** How many addresses of a pool may be given. */
+export function poolSize(pool: Prefix): bigint {
+  const { first, last } = usableRange(pool);
+  return last - first + 1n;
+}
+
 /** Number of bits below the prefix. */
 export function hostBitsOf(pool: Prefix): number {
   return bitsOf(pool.family) - pool.length;

@@ -104,6 +104,9 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
     return this.#nodeConfigs.get(name);
   }
 
+  /** Manifests say nothing of Nodes. */
+  node(): undefined {}
+
   onChange(listener: () => void): Disposable {
     const own = (): void => listener();
     this.#listeners.add(own);

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { ClusterSource, NodeConfigObject, Pod } from "../../src/core/objects.ts";
+import type { ClusterNode, ClusterSource, NodeConfigObject, Pod } from "../../src/core/objects.ts";
 
 export class FakeSource implements ClusterSource {
   synced = true;
@@ -12,6 +12,7 @@ export class FakeSource implements ClusterSource {
   api: readonly Pod[] | Error = [];
   /** How often the API server was asked. */
   fetches = 0;
+  readonly nodes = new Map<string, ClusterNode>();
   readonly #pods = new Map<string, Pod>();
   readonly #configs = new Map<string, NodeConfigObject>();
   readonly #listeners = new Set<() => void>();
@@ -59,6 +60,10 @@ export class FakeSource implements ClusterSource {
 
   nodeConfig(name: string): NodeConfigObject | undefined {
     return this.#configs.get(name);
+  }
+
+  node(name: string): ClusterNode | undefined {
+    return this.nodes.get(name);
   }
 
   onChange(listener: () => void): Disposable {

@@ -1,0 +1,158 @@
+/**
+ * The cluster as an API server serves it: this node's Pods, its NodeConfig and the one named `default`,
+ * and its Node. Objects become flock's own types at once, and only what flock uses of them is kept.
+ *
+ * @module
+ */
+import { ANNOTATION_PREFIX, API_GROUP, API_VERSION } from "../core/config.ts";
+import { parseNode, parseNodeConfigObject, parsePod } from "../core/manifest.ts";
+import type {
+  ClusterNode,
+  ClusterSource,
+  ClusterWriter,
+  NodeConfigObject,
+  Pod,
+} from "../core/objects.ts";
+import { KubeClient, KubeError } from "./kube_client.ts";
+import type { KubeCredentials } from "./kube_credentials.ts";
+import { ListWatch, type ListWatchTiming } from "./kube_list_watch.ts";
+import { KubeWriter } from "./kube_writer.ts";
+
+export {
+  inClusterCredentials,
+  kubeconfigCredentials,
+  type KubeCredentials,
+} from "./kube_credentials.ts";
+
+/** Milliseconds that one GET for a pod may take: a runtime waits. */
+const FETCH_TIMEOUT_MS = 5_000;
+const NODE_CONFIGS = `/apis/${API_GROUP}/${API_VERSION}/nodeconfigs`;
+/** Name of the NodeConfig that supplies what a node's own leaves out. */
+const DEFAULT_NAME = "default";
+
+export interface KubeOptions {
+  readonly node: string;
+  readonly credentials: KubeCredentials;
+  readonly timing?: Partial<ListWatchTiming>;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** A cluster: what it says, and what flock tells it. */
+export interface Cluster extends AsyncDisposable {
+  readonly source: ClusterSource;
+  readonly writer: ClusterWriter;
+}
+
+/** A cluster behind an API server. Nothing is asked before the source runs or something is written. */
+export function createKubeCluster(options: KubeOptions): Cluster {
+  const { node, credentials, now = Date.now } = options;
+  const client = new KubeClient(credentials);
+  const source = new KubeSource(client, options);
+  const writer = new KubeWriter({ client, nodeName: node, node: () => source.node(node), now });
+  return {
+    source,
+    writer,
+    async [Symbol.asyncDispose](): Promise<void> {
+      await writer[Symbol.asyncDispose]();
+      client[Symbol.dispose]();
+    },
+  };
+}
+
+class KubeSource implements ClusterSource {
+  readonly #client: KubeClient;
+  readonly #pods: ListWatch<Pod>;
+  readonly #own: ListWatch<NodeConfigObject>;
+  readonly #default: ListWatch<NodeConfigObject>;
+  readonly #node: ListWatch<ClusterNode>;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(client: KubeClient, { node, timing }: KubeOptions) {
+    this.#client = client;
+    const onChange = (): void => {
+      for (const listener of [...this.#listeners]) listener();
+    };
+    const common = { client, onChange, timing };
+    const named = (name: string): string => `metadata.name=${name}`;
+    const nodeConfigs = { ...common, path: NODE_CONFIGS, parse: parseConfig };
+    this.#pods = new ListWatch({
+      ...common,
+      path: "/api/v1/pods",
+      fieldSelector: `spec.nodeName=${node}`,
+      parse: parseOwnPod,
+    });
+    this.#own = new ListWatch({ ...nodeConfigs, fieldSelector: named(node) });
+    this.#default = new ListWatch({ ...nodeConfigs, fieldSelector: named(DEFAULT_NAME) });
+    this.#node = new ListWatch({
+      ...common,
+      path: "/api/v1/nodes",
+      fieldSelector: named(node),
+      parse: parseNode,
+    });
+  }
+
+  get synced(): boolean {
+    return this.#all.every(({ synced }) => synced);
+  }
+
+  pods(): Iterable<Pod> {
+    return this.#pods.items.values();
+  }
+
+  pod(namespace: string, name: string): Pod | undefined {
+    return this.#pods.items.get(`${namespace}/${name}`);
+  }
+
+  async fetchPod(namespace: string, name: string, signal: AbortSignal): Promise<Pod | undefined> {
+    try {
+      const path = `/api/v1/namespaces/${encodeURIComponent(namespace)}/pods/${
+        encodeURIComponent(name)
+      }`;
+      const timeoutMs = FETCH_TIMEOUT_MS;
+      return parseOwnPod(await this.#client.json({ path, signal, timeoutMs }));
+    } catch (error) {
+      if (error instanceof KubeError && error.status === 404) return undefined;
+      throw error;
+    }
+  }
+
+  nodeConfig(name: string): NodeConfigObject | undefined {
+    return this.#own.items.get(name) ?? this.#default.items.get(name);
+  }
+
+  node(name: string): ClusterNode | undefined {
+    return this.#node.items.get(name);
+  }
+
+  onChange(listener: () => void): Disposable {
+    const own = (): void => listener();
+    this.#listeners.add(own);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(own) };
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all.map((one) => one.run(signal)));
+  }
+
+  get #all(): readonly ListWatch<unknown>[] {
+    return [this.#pods, this.#own, this.#default, this.#node];
+  }
+}
+
+function parseOwnPod(raw: unknown): Pod {
+  const pod = parsePod(raw);
+  return { ...pod, annotations: ours(pod.annotations) };
+}
+
+function parseConfig(raw: unknown): NodeConfigObject {
+  const config = parseNodeConfigObject(raw);
+  return { ...config, annotations: ours(config.annotations) };
+}
+
+/** Other people's annotations can be hundreds of kilobytes. */
+function ours(annotations: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    Object.entries(annotations).filter(([key]) => key.startsWith(ANNOTATION_PREFIX)),
+  );
+}

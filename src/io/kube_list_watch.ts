@@ -1,0 +1,256 @@
+/**
+ * A cache of the objects at one path of the API server: read in pages, then kept up to date by a watch,
+ * and over again for as long as it takes.
+ *
+ * ```
+ *        ┌──────── 410 Gone: what came since is forgotten ────────┐
+ *        ▼                                                        │
+ *   list, in pages ──resourceVersion──▶ watch ──events, bookmarks─┤
+ *                                         ▲                       │
+ *                                         └── ended, broken, silent (from where it was)
+ * ```
+ *
+ * The field selector goes with the list and with the watch. While the server is away the cache stays as
+ * it is. A watch is ended by the server before a silent one is given up: only a connection that is dead
+ * stays silent longer than that.
+ *
+ * @module
+ */
+import { isFields } from "../core/node_config_problems.ts";
+import { quote } from "../core/quote.ts";
+import { log } from "../log.ts";
+import { type KubeClient, KubeError } from "./kube_client.ts";
+
+/** What differs from one kind of object to another. */
+export interface ListWatchOptions<T> {
+  readonly client: KubeClient;
+  /** Of the collection: `/api/v1/pods`. */
+  readonly path: string;
+  readonly fieldSelector?: string;
+  /** Makes of an object what is cached of it. Throws when it is none. */
+  readonly parse: (raw: unknown) => T;
+  /** After each change of the cache. */
+  readonly onChange: () => void;
+  readonly timing?: Partial<ListWatchTiming>;
+}
+
+/** Times in milliseconds. */
+export interface ListWatchTiming {
+  /** How long the server keeps a watch open: between this and a fifth less, so that nodes spread. */
+  readonly watchMs: number;
+  /** After how long a silence a watch is given up. More than `watchMs`. */
+  readonly silenceMs: number;
+  /** Until a failure is tried again: at first, and at most. Half to all of it, so that nodes spread. */
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+}
+
+/** Objects in one page of a list. */
+const PAGE_SIZE = 500;
+/** Milliseconds one page may take: it can be megabytes. */
+const PAGE_TIMEOUT_MS = 30_000;
+const TIMING: ListWatchTiming = {
+  watchMs: 50_000,
+  silenceMs: 55_000,
+  retryMinMs: 1_000,
+  retryMaxMs: 30_000,
+};
+/** What ends sooner than this, without a word, was no watch: do not hurry to ask again. */
+const SHORT_WATCH_MS = 1_000;
+
+/** The server no longer knows what came after the last object that was seen. */
+const GONE = 410;
+
+/** An object as the API serves it, as far as each has it. */
+interface Served {
+  readonly key: string;
+  readonly version: string;
+  readonly raw: unknown;
+}
+
+/** The objects at one path, by `namespace/name`, or by name where there are no namespaces. */
+export class ListWatch<T> {
+  readonly #o: ListWatchOptions<T>;
+  readonly #timing: ListWatchTiming;
+  #items = new Map<string, T>();
+  #synced = false;
+  /** From where the next watch goes on; undefined: a list comes first. */
+  #version: string | undefined;
+  #failures = 0;
+
+  constructor(options: ListWatchOptions<T>) {
+    this.#o = options;
+    this.#timing = { ...TIMING, ...options.timing };
+  }
+
+  /** True once everything was read at least once. */
+  get synced(): boolean {
+    return this.#synced;
+  }
+
+  get items(): ReadonlyMap<string, T> {
+    return this.#items;
+  }
+
+  /** Keeps the cache up to date until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      try {
+        if (this.#version === undefined) await this.#list(signal);
+        await this.#watch(signal);
+        this.#recovered();
+      } catch (error) {
+        if (signal.aborted) return;
+        await this.#failed(error, signal);
+      }
+    }
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    const { client, path, fieldSelector } = this.#o;
+    const items = new Map<string, T>();
+    let version = "";
+    let next: string | undefined;
+    do {
+      const page = await client.json({
+        path,
+        query: { fieldSelector, limit: String(PAGE_SIZE), continue: next },
+        signal,
+        timeoutMs: PAGE_TIMEOUT_MS,
+      });
+      const list = listOf(page, path);
+      for (const raw of list.items) this.#take(servedOf(raw, path), items, this.#items);
+      ({ version, next } = list);
+    } while (next !== undefined);
+    this.#items = items;
+    this.#version = version;
+    this.#synced = true;
+    log.debug("Listed objects", { path, fieldSelector, count: items.size, version });
+    this.#recovered();
+    this.#o.onChange();
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { client, path, fieldSelector } = this.#o;
+    const { watchMs, silenceMs } = this.#timing;
+    const started = performance.now();
+    let events = 0;
+    const lines = client.lines({
+      path,
+      query: {
+        watch: "true",
+        fieldSelector,
+        resourceVersion: this.#version,
+        allowWatchBookmarks: "true",
+        timeoutSeconds: String(Math.max(1, Math.round(spread(watchMs, 0.8) / 1000))),
+      },
+      signal,
+      timeoutMs: silenceMs,
+    });
+    for await (const line of lines) {
+      this.#event(JSON.parse(line), path);
+      events++;
+      this.#recovered();
+    }
+    if (events === 0 && performance.now() - started < SHORT_WATCH_MS) {
+      throw new Error(`Cannot watch "${path}": the server ended the watch at once`);
+    }
+  }
+
+  #event(event: unknown, path: string): void {
+    if (!isFields(event)) throw new TypeError(`Cannot watch "${path}": an event is no object`);
+    const { type, object } = event;
+    if (type === "ERROR") throw errorOf(object, path);
+    const served = servedOf(object, path);
+    this.#version = served.version;
+    if (type === "BOOKMARK") return;
+    if (type === "DELETED") this.#items.delete(served.key);
+    else if (type === "ADDED" || type === "MODIFIED") {
+      this.#take(served, this.#items, this.#items);
+    } else return; // of a server to come
+    this.#o.onChange();
+  }
+
+  /** Puts an object in place; of one that makes no sense, what was known before stays. */
+  #take({ key, raw }: Served, items: Map<string, T>, known: ReadonlyMap<string, T>): void {
+    let item = known.get(key);
+    try {
+      item = this.#o.parse(raw);
+    } catch (error) {
+      log.warn("Could not read object", { path: this.#o.path, object: key, err: error });
+    }
+    if (item !== undefined) items.set(key, item);
+  }
+
+  #recovered(): void {
+    if (this.#failures === 0) return;
+    log.info("Reached API server again", { path: this.#o.path, failures: this.#failures });
+    this.#failures = 0;
+  }
+
+  async #failed(error: unknown, signal: AbortSignal): Promise<void> {
+    const { retryMinMs, retryMaxMs } = this.#timing;
+    const fields = { path: this.#o.path, err: error };
+    const isGone = error instanceof KubeError && error.status === GONE;
+    if (isGone) this.#version = undefined;
+    const backOff = Math.min(retryMinMs * 2 ** Math.min(this.#failures, 16), retryMaxMs);
+    const asked = error instanceof KubeError ? error.retryAfterMs ?? 0 : 0;
+    const retryInMs = Math.round(spread(Math.max(backOff, Math.min(asked, retryMaxMs)), 0.5));
+    if (isGone && this.#failures === 0) log.debug("Lost track of objects", fields);
+    else if ((this.#failures & (this.#failures - 1)) === 0) {
+      // At first, and then at each doubling.
+      log.warn("Could not follow objects", { ...fields, retryInMs });
+    }
+    this.#failures++;
+    await sleep(retryInMs, signal);
+  }
+}
+
+/** A time between a part of `ms` and all of it. */
+function spread(ms: number, least: number): number {
+  return ms * (least + Math.random() * (1 - least));
+}
+
+function listOf(
+  raw: unknown,
+  path: string,
+): { items: readonly unknown[]; version: string; next: string | undefined } {
+  const metadata = isFields(raw) ? raw.metadata : undefined;
+  if (!isFields(raw) || !isFields(metadata) || typeof metadata.resourceVersion !== "string") {
+    throw new TypeError(`Cannot list "${path}": the answer is no list`);
+  }
+  // Go writes an empty list as null.
+  const items = raw.items ?? [];
+  if (!Array.isArray(items)) throw new TypeError(`Cannot list "${path}": the answer has no items`);
+  const next = typeof metadata.continue === "string" ? metadata.continue : "";
+  return { items, version: metadata.resourceVersion, next: next === "" ? undefined : next };
+}
+
+function servedOf(raw: unknown, path: string): Served {
+  const metadata = isFields(raw) && isFields(raw.metadata) ? raw.metadata : {};
+  const { namespace, name = "", resourceVersion } = metadata;
+  if (typeof resourceVersion !== "string") {
+    throw new TypeError(`Cannot follow "${path}": an object has no resourceVersion`);
+  }
+  return { key: namespace ? `${namespace}/${name}` : String(name), version: resourceVersion, raw };
+}
+
+/** The error of a watch's error event: a `metav1.Status`. */
+function errorOf(status: unknown, path: string): KubeError {
+  const { code, message } = isFields(status) ? status : {};
+  return new KubeError(
+    `Cannot watch "${path}": ${typeof message === "string" ? message : quote(status)}`,
+    typeof code === "number" ? code : 500,
+  );
+}
+
+async function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const wake = (): void => resolve();
+  const timer = setTimeout(wake, ms);
+  signal.addEventListener("abort", wake);
+  if (signal.aborted) wake();
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", wake);
+}
