@@ -10,31 +10,50 @@ import { formatAddress, type Prefix } from "../core/cidr.ts";
 import { messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import { chooseLocalAddress } from "../core/local_address.ts";
+import type { LeftOutPeer } from "../core/node_config_status.ts";
+import type { SecretValue } from "../core/objects.ts";
 import { chooseRouterId } from "../core/router_id.ts";
+import { secretRole } from "../core/secret_role.ts";
 import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
 import type { Ip } from "../io/ip.ts";
 import { log } from "../log.ts";
 import { connectedPrefixes, nodeLinks, type NodeState } from "./node_state.ts";
+import type { PeerPasswords } from "./peer_passwords.ts";
 
 /** Reads the node and keeps its router id in the state directory. */
 export class BgpInput {
-  readonly #ip: Ip;
+  readonly #ip: Pick<Ip, "routeTo">;
   readonly #node: NodeState;
   readonly #nodeName: string;
   readonly #file: string;
-  /** The peers left out, as last warned about. */
-  #leftOut = "[]";
+  readonly #passwords: Pick<PeerPasswords, "get">;
+  #leftOut: readonly LeftOutPeer[] = [];
 
-  constructor(options: { ip: Ip; node: NodeState; nodeName: string; stateDir: string }) {
+  constructor(
+    options: {
+      ip: Pick<Ip, "routeTo">;
+      node: NodeState;
+      nodeName: string;
+      stateDir: string;
+      passwords: Pick<PeerPasswords, "get">;
+    },
+  ) {
     this.#ip = options.ip;
     this.#node = options.node;
     this.#nodeName = options.nodeName;
     this.#file = `${options.stateDir}/router_id`;
+    this.#passwords = options.passwords;
+  }
+
+  /** The peers that were left out at the last time, and why. */
+  get leftOut(): readonly LeftOutPeer[] {
+    return this.#leftOut;
   }
 
   /**
-   * The input as of now; undefined when there is no NodeConfig. A peer that cannot be rendered is left
-   * out, the others stay.
+   * The input as of now; undefined when there is no NodeConfig, or a password is not known yet: leaving
+   * its peer out until the API server has answered would cost a session that is up. A peer that cannot
+   * be rendered is left out, the others stay.
    *
    * @param kept addresses that running pods hold outside the node's prefixes
    */
@@ -43,21 +62,34 @@ export class BgpInput {
     if (config === undefined) return undefined;
     const links = nodeLinks(kernel);
     const peers: BirdPeer[] = [];
-    const leftOut: { peer: string; reason: string }[] = [];
+    const leftOut: LeftOutPeer[] = [];
     let firstRoute: IpRoute | undefined;
     for (const peer of config.bgp.peers) {
       const address = formatAddress(peer.address);
       const route = await this.#ip.routeTo(address);
       firstRoute ??= route;
       const localAddress = peer.localAddress ?? chooseLocalAddress(route, links);
+      const leaveOut = (reason: LeftOutPeer["reason"], message: string): void =>
+        void leftOut.push({ peer: address, reason, message });
       if (localAddress === undefined) {
-        leftOut.push({ peer: address, reason: "no route leads to it" });
-      } else if (peer.passwordSecretRef) {
-        leftOut.push({ peer: address, reason: "its password's Secret is missing" });
-      } else {
-        const problem = problemOf({ peer, localAddress }, config.bgp.asn ?? 0);
-        if (problem === undefined) peers.push({ peer, localAddress });
-        else leftOut.push({ peer: address, reason: problem });
+        leaveOut("NoRoute", "no route leads to it");
+        continue;
+      }
+      const reference = peer.passwordSecretRef;
+      const password = reference && this.#passwords.get(reference);
+      if (reference !== undefined && password === undefined) return undefined;
+      if (reference !== undefined && password?.kind === "forbidden") {
+        const { namespace, name } = reference;
+        leaveOut(
+          "SecretForbidden",
+          `flock may not read Secret "${namespace}/${name}"; apply:\n${secretRole(reference)}`,
+        );
+      } else if (password?.kind === "missing") leaveOut("SecretMissing", password.reason);
+      else {
+        const given: BirdPeer = { peer, localAddress, password: valueOf(password) };
+        const problem = problemOf(given, config.bgp.asn ?? 0);
+        if (problem === undefined) peers.push(given);
+        else leaveOut("Unusable", problem);
       }
     }
     this.#warn(leftOut);
@@ -93,12 +125,18 @@ export class BgpInput {
     return chosen;
   }
 
-  #warn(leftOut: readonly { peer: string; reason: string }[]): void {
-    const text = JSON.stringify(leftOut);
-    if (text === this.#leftOut) return;
-    this.#leftOut = text;
-    for (const { peer, reason } of leftOut) log.warn("Left out BGP peer", { peer, reason });
+  #warn(leftOut: readonly LeftOutPeer[]): void {
+    const same = JSON.stringify(leftOut) === JSON.stringify(this.#leftOut);
+    this.#leftOut = leftOut;
+    if (same) return;
+    for (const { peer, message } of leftOut) {
+      log.warn("Left out BGP peer", { peer, reason: message });
+    }
   }
+}
+
+function valueOf(password: SecretValue | undefined): string | undefined {
+  return password?.kind === "value" ? password.value : undefined;
 }
 
 /** Why a peer cannot be rendered; undefined when it can. */

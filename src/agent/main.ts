@@ -4,13 +4,16 @@
  *
  * @module
  */
+import type { Attachment } from "../core/attachment.ts";
 import type { AgentSettings } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
-import type { ClusterSource } from "../core/objects.ts";
+import type { LeftOutPeer } from "../core/node_config_status.ts";
+import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
 import { createIp } from "../io/ip.ts";
+import { createKubeCluster, inClusterCredentials, kubeconfigCredentials } from "../io/kube.ts";
 import { createManifestSource } from "../io/manifests.ts";
 import { serveAgent } from "../io/socket.ts";
 import { openStore } from "../io/store.ts";
@@ -22,11 +25,15 @@ import { BgpInput } from "./bgp_input.ts";
 import { BgpSpeaker } from "./bgp.ts";
 import { birdHealth } from "./bird_health.ts";
 import { ChangeQueue } from "./change_queue.ts";
+import { ConfigStatus } from "./config_status.ts";
 import { writeConflist } from "./conflist.ts";
 import { LeakCollector } from "./gc.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
+import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
+import { PeerPasswords } from "./peer_passwords.ts";
+import { withPodEvents } from "./pod_events.ts";
 import { PodNetwork } from "./pod_network.ts";
 import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
@@ -46,7 +53,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
 
   // First, because it can refuse: an agent that does not start leaves node and state as they are.
   await using stack = new AsyncDisposableStack();
-  const source = stack.use(openSource(settings));
+  const { source, writer } = stack.use(await openCluster(settings));
 
   // What survived: the store, locked against a second agent.
   const sysctl = createSysctl();
@@ -79,14 +86,29 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     now: () => new Date(),
   });
   const speaker = stack.use(new BgpSpeaker({ path: birdConfig, birdc }));
-  const reconciler = new Reconciler({
+  const passwords = new PeerPasswords({
+    node,
+    reader: writer,
+    onChange: () => reconciler.markDirty(),
+  });
+  const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords });
+  const reconciler: Reconciler = new Reconciler({
     ip,
     store,
     node,
-    bgpInput: new BgpInput({ ip, node, nodeName, stateDir }),
+    bgpInput,
     speaker,
     intervalMs: settings.routeReconcileIntervalMs,
   });
+
+  // What the cluster is told, where there is one.
+  const attachments = (): readonly Attachment[] => store.list();
+  const leftOut = (): readonly LeftOutPeer[] => bgpInput.leftOut;
+  const announced = (): Promise<boolean> => isAnnounced(birdc, node, speaker.state.applied);
+  const reporters = writer === undefined ? [] : [
+    new ConfigStatus({ nodeName, node, attachments, speaker, leftOut, birdc, writer }),
+    new NodeCondition({ nodeName, source, writer, announced }),
+  ];
 
   // What the last agent left unfinished is made true before anything is served.
   await network.detachPending().catch((error) =>
@@ -102,7 +124,11 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   const onSourceChange = async (): Promise<void> => {
     if (!source.synced) return;
     holds.update(source.pods());
-    if (await node.update(source)) reconciler.markDirty();
+    if (await node.update(source)) {
+      passwords.wake();
+      reconciler.markDirty();
+    }
+    for (const reporter of reporters) reporter.wake();
     if (settings.conflist !== undefined && network.notReady === undefined) {
       await writeConflist(settings.conflist, settings);
     }
@@ -110,10 +136,11 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   using changes = new ChangeQueue(onSourceChange);
   using _subscription = source.onChange(() => changes.add());
 
+  const operations = cniOperations(network, birdHealth(birdc, node));
   const server = stack.use(
     await serveAgent(
       settings.socket,
-      createHandler(cniOperations(network, birdHealth(birdc, node))),
+      createHandler(writer === undefined ? operations : withPodEvents(operations, writer)),
       (error) => log.error("Could not serve connection", { err: error }),
     ).catch((cause) => {
       throw new TerminalError(`Cannot start agent: ${cause.message}`, { cause });
@@ -130,6 +157,8 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     source.run(stop.signal),
     reconciler.run(stop.signal),
     leaks.run(stop.signal),
+    passwords.run(stop.signal),
+    ...reporters.map((reporter) => reporter.run(stop.signal)),
     watchQueue(stateDir, network, stop.signal),
   ].map((loop) => loop.catch(fail)));
 
@@ -168,11 +197,21 @@ async function watchQueue(
   for await (const _ of watchDeletions(stateDir, signal)) await replayDeletions(stateDir, network);
 }
 
-function openSource({ source }: AgentSettings): ClusterSource & AsyncDisposable {
-  if (source.kind === "manifests") return createManifestSource(source.dir);
-  throw new TerminalError(
-    "Cannot read from Kubernetes: this version reads manifests only; use --manifests DIR",
-  );
+/** Where the cluster's objects come from, and who is told of this node: nobody, by a directory. */
+async function openCluster(
+  { node, source }: AgentSettings,
+): Promise<{ source: ClusterSource; writer?: ClusterWriter } & AsyncDisposable> {
+  if (source.kind === "manifests") {
+    const manifests = createManifestSource(source.dir);
+    return {
+      source: manifests,
+      [Symbol.asyncDispose]: () => manifests[Symbol.asyncDispose](),
+    };
+  }
+  const credentials = source.kubeconfig === undefined
+    ? await inClusterCredentials((name) => Deno.env.get(name))
+    : await kubeconfigCredentials(source.kubeconfig);
+  return createKubeCluster({ node, credentials });
 }
 
 /** A random number of the given width. */

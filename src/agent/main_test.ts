@@ -11,10 +11,16 @@ import { runAgent } from "./main.ts";
 Deno.test("runAgent() without a source it can read refuses before it touches anything", async () => {
   const dir = await Deno.makeTempDir();
   try {
-    const flags = { "state-dir": `${dir}/state`, socket: `${dir}/run/s`, "no-sysctls": true };
+    const flags = {
+      "state-dir": `${dir}/state`,
+      socket: `${dir}/run/s`,
+      "no-sysctls": true,
+      kubeconfig: `${dir}/kubeconfig`,
+    };
     const settings = parseAgentSettings(flags, () => undefined, () => "n1");
     const never = new AbortController().signal;
-    await assertRejects(() => runAgent(settings, never), TerminalError, "use --manifests DIR");
+    const why = `Cannot use kubeconfig "${dir}/kubeconfig": there is no such file`;
+    await assertRejects(() => runAgent(settings, never), TerminalError, why);
     assertEquals(await Array.fromAsync(Deno.readDir(dir)), []);
   } finally {
     await Deno.remove(dir, { recursive: true });

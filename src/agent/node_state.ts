@@ -13,7 +13,12 @@ import {
   scopeOf,
 } from "../core/cidr.ts";
 import type { IpLink } from "../core/ip_state.ts";
-import { mergeDefault, type NodeConfig, parseNodeConfig } from "../core/node_config.ts";
+import {
+  mergeDefault,
+  mergePodCidrs,
+  type NodeConfig,
+  parseNodeConfig,
+} from "../core/node_config.ts";
 import type { ClusterSource, NodeConfigObject } from "../core/objects.ts";
 import { isHostIfname } from "../core/wiring.ts";
 import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
@@ -30,6 +35,7 @@ export class NodeState {
   readonly #node: string;
   readonly #file: string;
   #seen = "";
+  #object: NodeConfigObject | undefined;
   #config: NodeConfig | undefined;
   #error: string | undefined;
   #kernel: KernelState = { links: [], routes: [], defaultRoutes: [] };
@@ -43,6 +49,11 @@ export class NodeState {
   /** The configuration in force; undefined when there never was a good one. */
   get config(): NodeConfig | undefined {
     return this.#config;
+  }
+
+  /** The node's own NodeConfig as it was last read, good or bad; undefined when there is none. */
+  get object(): NodeConfigObject | undefined {
+    return this.#object;
   }
 
   /** Why the NodeConfig that is there was refused; undefined when it is in force. */
@@ -98,13 +109,17 @@ export class NodeState {
    */
   async update(source: ClusterSource): Promise<boolean> {
     const own = source.nodeConfig(this.#node);
+    this.#object = own;
     if (own === undefined) {
       if (this.#seen === "" || this.#seen === "gone") return false;
       this.#seen = "gone";
       log.warn("NodeConfig is gone, the last one stays in force", { node: this.#node });
       return false;
     }
-    const object = mergeDefault(own, source.nodeConfig(DEFAULT_NAME));
+    const object = mergePodCidrs(
+      mergeDefault(own, source.nodeConfig(DEFAULT_NAME)),
+      source.node(this.#node)?.podCidrs ?? [],
+    );
     const seen = JSON.stringify([object.annotations, object.spec]);
     if (seen === this.#seen) return false;
     const isFirst = this.#seen === "";

@@ -33,6 +33,21 @@ Deno.test("update() takes what is left out from the NodeConfig named default", a
   assertEquals(f.node.config?.mtu, 1450);
 });
 
+Deno.test("update() takes prefixes that are left out from the Node, and follows them", async () => {
+  await using f = new Fixture();
+  f.source.putConfig("n1", { cidr4: [] });
+  assertEquals(await f.node.update(f.source), true);
+  assertEquals(f.node.nodePrefixes, []);
+  f.source.nodes.set("n1", { name: "n1", podCidrs: ["10.244.1.0/24", "2001:db8:f00d::/64"] });
+  assertEquals(await f.node.update(f.source), true);
+  assertEquals(f.node.nodePrefixes.map(formatPrefix), ["2001:db8:f00d::/64"]);
+  f.source.putConfig("n1", {});
+  f.source.putConfig("default", { bgp: { asn: 65001 } });
+  assertEquals(await f.node.update(f.source), true);
+  assertEquals(f.node.nodePrefixes.map(formatPrefix), ["2001:db8:f00d::/64", "10.244.1.0/24"]);
+  assertEquals(f.node.object?.spec, {}, "the object is told as it was written");
+});
+
 Deno.test("update() keeps the last good NodeConfig in force when one is refused or gone", async () => {
   await using f = new Fixture();
   f.source.putConfig("n1", GOOD);

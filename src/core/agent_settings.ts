@@ -100,6 +100,12 @@ export function parseAgentSettings(
   if (manifests !== "" && kubeconfig !== "") {
     problems.push("--manifests and --kubeconfig exclude each other");
   }
+  if (manifests === "" && kubeconfig === "" && !env("KUBERNETES_SERVICE_HOST")) {
+    problems.push(
+      "Cannot find the cluster's objects: this is not a pod (KUBERNETES_SERVICE_HOST is not set); " +
+        "give --manifests or --kubeconfig",
+    );
+  }
   const settings: AgentSettings = {
     node: checked("node", (value) => parseNodeName(value || env("NODE_NAME") || hostname())) ?? "",
     source: manifests !== ""

@@ -6,7 +6,8 @@ type Flags = Readonly<Record<string, string | boolean>>;
 type Env = Readonly<Record<string, string>>;
 
 function parse(flags: Flags, env: Env = {}): AgentSettings {
-  return parseAgentSettings(flags, (name) => env[name], () => "Host001.Example.ORG");
+  const all: Env = { KUBERNETES_SERVICE_HOST: "10.96.0.1", ...env };
+  return parseAgentSettings(flags, (name) => all[name], () => "Host001.Example.ORG");
 }
 
 Deno.test("parseAgentSettings() fills in the defaults", () => {
@@ -71,6 +72,14 @@ Deno.test("parseAgentSettings() reads from the API server unless told otherwise"
     kind: "kubernetes",
     kubeconfig: "/root/config",
   });
+});
+
+Deno.test("parseAgentSettings() says what is missing where there is no cluster around", () => {
+  const env = { KUBERNETES_SERVICE_HOST: "" };
+  const { message } = assertThrows(() => parse({}, env), SyntaxError);
+  assertStringIncludes(message, "KUBERNETES_SERVICE_HOST is not set); give --manifests or");
+  assertEquals(parse({ manifests: "/m" }, env).source.kind, "manifests");
+  assertEquals(parse({ kubeconfig: "/k" }, env).source.kind, "kubernetes");
 });
 
 Deno.test("parseAgentSettings() switches sysctls, metrics and the periodic pass off", () => {

@@ -21,6 +21,7 @@ export const BirdCode = {
   reconfigurationQueued: 5,
   configurationOk: 20,
   protocolList: 1002,
+  routeList: 1007,
   networkNotFound: 8001,
   protocolNotFound: 8003,
 } as const;

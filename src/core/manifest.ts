@@ -9,7 +9,7 @@
  * @module
  */
 import { API_GROUP, API_VERSION } from "./config.ts";
-import type { ClusterNode, NodeConfigObject, Pod } from "./objects.ts";
+import type { ClusterNode, KnownCondition, NodeConfigObject, Pod } from "./objects.ts";
 
 /** `apiVersion` of our own objects. */
 const NODE_CONFIG_API = `${API_GROUP}/${API_VERSION}`;
@@ -111,6 +111,7 @@ export function parseNodeConfigObject(raw: unknown, at = ""): NodeConfigObject {
     ...(isGiven(generation) ? { generation: generation as number } : {}),
     annotations: parseAnnotations(metadata, at),
     spec: object.spec ?? {},
+    ...(isGiven(object.status) ? { conditions: parseConditions(object, at) } : {}),
   };
 }
 
@@ -192,6 +193,17 @@ function parseOwner(metadata: Fields, at: string): Pod["owner"] {
 function isReady(object: Fields, at: string): boolean {
   return conditionsOf(object, at)
     .some((condition) => condition.type === "Ready" && condition.status === "True");
+}
+
+function parseConditions(object: Fields, at: string): readonly KnownCondition[] {
+  return conditionsOf(object, at).map(({ type, status, lastTransitionTime }, n) => {
+    const path = `${at}status.conditions[${n}]`;
+    return {
+      type: textOf(type, `${path}.type`),
+      status: textOf(status, `${path}.status`),
+      lastTransitionTime: textOf(lastTransitionTime ?? "", `${path}.lastTransitionTime`),
+    };
+  });
 }
 
 function conditionsOf(object: Fields, at: string): readonly Fields[] {

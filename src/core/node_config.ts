@@ -124,6 +124,22 @@ export function mergeDefault(
 }
 
 /**
+ * A node's object with the prefixes of each family that it leaves out taken from what Kubernetes gave
+ * the node (`spec.podCIDRs`). A list that is empty is not left out: it says that there are none.
+ */
+export function mergePodCidrs(
+  own: NodeConfigObject,
+  podCidrs: readonly string[],
+): NodeConfigObject {
+  if (podCidrs.length === 0 || !isFields(own.spec ?? {})) return own;
+  const spec: Record<string, unknown> = { ...own.spec as Record<string, unknown> };
+  const isIpv6 = (cidr: string): boolean => cidr.includes(":");
+  spec.cidr6 ??= podCidrs.filter(isIpv6);
+  spec.cidr4 ??= podCidrs.filter((cidr) => !isIpv6(cidr));
+  return { ...own, spec };
+}
+
+/**
  * Validates a NodeConfig and fills in the defaults. Fields that are null count as left out, as the API
  * server has it.
  *

@@ -13,6 +13,7 @@
  */
 import { FAMILIES, type Family, formatAddress } from "./cidr.ts";
 import type { NodeConfig } from "./node_config.ts";
+import type { KnownCondition } from "./objects.ts";
 import { poolSize } from "./pools.ts";
 
 /** `status.conditions[]`. */
@@ -51,7 +52,7 @@ export interface NodeConfigStatus {
 /** A peer that BIRD's configuration does without. */
 export interface LeftOutPeer {
   readonly peer: string;
-  readonly reason: "NoRoute" | "SecretMissing" | "SecretForbidden";
+  readonly reason: "NoRoute" | "SecretMissing" | "SecretForbidden" | "Unusable";
   /** A sentence for people. */
   readonly message: string;
 }
@@ -74,18 +75,20 @@ export interface StatusFacts {
   readonly sessions?: ReadonlyMap<string, string>;
 }
 
+const MAX_MESSAGE = 4_096;
+
 /** A condition before it is known since when it holds. */
 type Judgement = Omit<StatusCondition, "lastTransitionTime" | "observedGeneration">;
 
 /**
  * The status.
  *
- * @param last the status written before: a condition that still says the same keeps its time
+ * @param last the conditions written before: one that still says the same keeps its time
  * @param now RFC 3339
  */
 export function nodeConfigStatus(
   facts: StatusFacts,
-  last: NodeConfigStatus | undefined,
+  last: readonly KnownCondition[],
   now: string,
 ): NodeConfigStatus {
   const { generation, config } = facts;
@@ -97,11 +100,13 @@ export function nodeConfigStatus(
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: judgements.map((judgement) => {
-      const before = last?.conditions.find(({ type }) => type === judgement.type);
+      const before = last.find(({ type }) => type === judgement.type);
       return {
         ...judgement,
         ...(generation === undefined ? {} : { observedGeneration: generation }),
-        lastTransitionTime: before?.status === judgement.status ? before.lastTransitionTime : now,
+        lastTransitionTime: before?.status === judgement.status && before.lastTransitionTime !== ""
+          ? before.lastTransitionTime
+          : now,
       };
     }),
     addresses: config === undefined ? {} : addressesOf(config, facts.allocated),
@@ -136,8 +141,11 @@ function programmed({ applied, applyError, leftOut }: StatusFacts): Judgement {
   if (first === undefined) {
     return { type, status: "True", reason: "Applied", message: "BIRD runs the configuration" };
   }
-  const message = leftOut.map(({ peer, message }) => `Left out peer ${peer}: ${message}`);
-  return { type, status: "False", reason: first.reason, message: limited(message.join("; ")) };
+  const messages = Map.groupBy(leftOut, ({ message }) => message);
+  const shown = [...messages].map(([message, peers]) =>
+    `Left out ${peers.map(({ peer }) => peer).join(", ")}: ${message}`
+  );
+  return { type, status: "False", reason: first.reason, message: limited(shown.join("; ")) };
 }
 
 function peersEstablished(peers: readonly PeerStatus[]): Judgement {
@@ -194,5 +202,5 @@ function addressesOf(
 
 /** `metav1.Condition` allows 32,768 characters; a person reads fewer. */
 function limited(text: string): string {
-  return text.length > 1_024 ? `${text.slice(0, 1_023)}…` : text;
+  return text.length > MAX_MESSAGE ? `${text.slice(0, MAX_MESSAGE - 1)}…` : text;
 }

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { formatAddress, formatPrefix } from "./cidr.ts";
-import { mergeDefault, type NodeConfig, parseNodeConfig } from "./node_config.ts";
+import { mergeDefault, mergePodCidrs, type NodeConfig, parseNodeConfig } from "./node_config.ts";
 import type { NodeConfigObject } from "./objects.ts";
 
 function objectOf(spec: unknown, annotations: Record<string, string> = {}): NodeConfigObject {
@@ -392,4 +392,26 @@ Deno.test("mergeDefault() leaves what a node says, false, zero and empty include
   assertEquals(mergeDefault(own, objectOf(FULL)).spec, own.spec);
   assertEquals(mergeDefault(own, undefined), own);
   assertEquals(mergeDefault(objectOf("x"), objectOf(FULL)).spec, "x");
+});
+
+Deno.test("mergePodCidrs() fills in the families that are left out", () => {
+  const podCidrs = ["10.1.0.0/24", "2001:db8:f00d::/64", "10.2.0.0/24"];
+  const cases = [
+    [{ mtu: 1400 }, {
+      mtu: 1400,
+      cidr6: ["2001:db8:f00d::/64"],
+      cidr4: ["10.1.0.0/24", "10.2.0.0/24"],
+    }],
+    [{ cidr6: ["2001:db8:1::/64"] }, {
+      cidr6: ["2001:db8:1::/64"],
+      cidr4: ["10.1.0.0/24", "10.2.0.0/24"],
+    }],
+    // Empty is not left out.
+    [{ cidr4: [], cidr6: null }, { cidr4: [], cidr6: ["2001:db8:f00d::/64"] }],
+    ["x", "x"],
+  ] as const;
+  for (const [own, merged] of cases) {
+    assertEquals(mergePodCidrs(objectOf(own), podCidrs).spec, merged);
+  }
+  assertEquals(mergePodCidrs(objectOf({ mtu: 1400 }), []).spec, { mtu: 1400 });
 });

@@ -25,6 +25,14 @@ export interface Pod {
   readonly terminating: boolean;
 }
 
+/** What a condition says, and since when. */
+export interface KnownCondition {
+  readonly type: string;
+  readonly status: string;
+  /** RFC 3339, as written. */
+  readonly lastTransitionTime: string;
+}
+
 /** A NodeConfig as it was read, before validation. */
 export interface NodeConfigObject {
   readonly name: string;
@@ -33,6 +41,8 @@ export interface NodeConfigObject {
   readonly generation?: number;
   readonly annotations: Readonly<Record<string, string>>;
   readonly spec: unknown;
+  /** Conditions that its status has already. */
+  readonly conditions?: readonly KnownCondition[];
 }
 
 /** What flock uses of a Node. */

@@ -62,6 +62,8 @@ export interface Birdc {
   configure(): Promise<void>;
   status(): Promise<BirdStatus>;
   protocols(): Promise<readonly BirdProtocol[]>;
+  /** Whether a protocol is told of a prefix. False as long as its channel is not up. */
+  exports(protocol: string, prefix: string): Promise<boolean>;
   /** Has BIRD end so that its peers keep its routes for the restart time (RFC 4724). */
   gracefulRestart(): Promise<void>;
   /** Has BIRD say goodbye to its peers, which drop its routes, and end. */
@@ -122,6 +124,11 @@ export function createBirdc(
     },
     async protocols() {
       return parseProtocols(await command("list BIRD's protocols", "show", "protocols"));
+    },
+    async exports(protocol, prefix) {
+      // An error means that the channel has no table yet; "not found" that the table has no such route.
+      const reply = await ask("show", "route", prefix, "exported", protocol);
+      return reply.status === "ok" && reply.lines.some(({ code }) => code === BirdCode.routeList);
     },
     async gracefulRestart() {
       await command("restart BIRD gracefully", "graceful", "restart");

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { BirdProtocol } from "../../src/core/bird_reply.ts";
 import {
   BirdAbsentError,
   type Birdc,
@@ -17,6 +18,9 @@ export class FakeBirdc implements Birdc {
   running: string | undefined = "";
   /** Texts of every reload, in order. */
   readonly reloads: string[] = [];
+  /** BGP sessions, and the prefixes that every one of them is told of once it is up. */
+  sessions: readonly BirdProtocol[] = [];
+  readonly exported = new Set<string>();
   /** While set, checks wait for it. */
   gate?: Promise<void>;
 
@@ -43,9 +47,15 @@ export class FakeBirdc implements Birdc {
     return Promise.resolve({ version: "2.0.12", routerId: "", startedAt: "", configuredAt: "" });
   }
 
-  protocols(): Promise<readonly never[]> {
+  protocols(): Promise<readonly BirdProtocol[]> {
     this.#mustRun();
-    return Promise.resolve([]);
+    return Promise.resolve(this.sessions);
+  }
+
+  exports(protocol: string, prefix: string): Promise<boolean> {
+    this.#mustRun();
+    const session = this.sessions.find(({ name }) => name === protocol);
+    return Promise.resolve(session?.info === "Established" && this.exported.has(prefix));
   }
 
   gracefulRestart(): Promise<void> {

@@ -1,0 +1,114 @@
+import { assert, assertEquals } from "@std/assert";
+import { FakeSource } from "../../tests/fakes/fake_source.ts";
+import { renderBirdConfig } from "../core/bird_config.ts";
+import type { IpRoute } from "../core/ip_state.ts";
+import type { SecretValue } from "../core/objects.ts";
+import type { Ip } from "../io/ip.ts";
+import { configureLog } from "../log.ts";
+import { BgpInput } from "./bgp_input.ts";
+import { NodeState } from "./node_state.ts";
+
+const lines: string[] = [];
+configureLog({ level: "debug", format: "json", write: (line) => lines.push(line) });
+
+const REFERENCE = { namespace: "routing", name: "bgp", key: "password" };
+const PEERS = [
+  { address: "198.51.100.1", asn: 65000, localAddress: "198.51.100.11" },
+  {
+    address: "198.51.100.2",
+    asn: 65000,
+    localAddress: "198.51.100.11",
+    passwordSecretRef: REFERENCE,
+  },
+];
+
+class Fixture implements AsyncDisposable {
+  readonly dir = Deno.makeTempDirSync({ prefix: "flock-bgp-input-" });
+  password: SecretValue | undefined;
+  readonly #node = new NodeState("n1", this.dir);
+  readonly input = new BgpInput({
+    ip: { routeTo: () => Promise.resolve<IpRoute | undefined>(undefined) } as Pick<Ip, "routeTo">,
+    node: this.#node,
+    nodeName: "n1",
+    stateDir: this.dir,
+    passwords: { get: () => this.password },
+  });
+
+  async configure(peers: readonly unknown[]): Promise<void> {
+    const source = new FakeSource();
+    source.putConfig("n1", { cidr4: ["10.244.1.0/24"], bgp: { asn: 65001, peers } });
+    await this.#node.update(source);
+  }
+
+  async peers(): Promise<readonly string[] | undefined> {
+    const input = await this.input.gather([]);
+    return input?.peers.map(({ peer, password }) =>
+      `${peer.address.value & 3n} ${password ?? "-"}`
+    );
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Deno.remove(this.dir, { recursive: true });
+  }
+}
+
+Deno.test("gather() gives a peer its password, which only BIRD gets to see", async () => {
+  await using f = new Fixture();
+  await f.configure(PEERS);
+  lines.length = 0;
+  f.password = { kind: "value", value: "s3cret" };
+  assertEquals(await f.peers(), ["1 -", "2 s3cret"]);
+  assertEquals(f.input.leftOut, []);
+  const input = await f.input.gather([]);
+  assert(renderBirdConfig(input!).includes('password "s3cret";'));
+  assert(!renderBirdConfig(input!, { redact: true }).includes("s3cret"));
+  assert(!lines.some((line) => line.includes("s3cret")), lines.join(""));
+});
+
+Deno.test("gather() leaves BIRD as it is until somebody could say what the password is", async () => {
+  await using f = new Fixture();
+  await f.configure(PEERS);
+  assertEquals(await f.peers(), undefined);
+  await f.configure(PEERS.slice(0, 1));
+  assertEquals(await f.peers(), ["1 -"]);
+});
+
+Deno.test("gather() leaves out a peer whose Secret is missing, forbidden or no password", async () => {
+  await using f = new Fixture();
+  await f.configure(PEERS);
+  lines.length = 0;
+  f.password = { kind: "missing", reason: 'there is no Secret "routing/bgp"' };
+  assertEquals(await f.peers(), ["1 -"]);
+  assertEquals(f.input.leftOut, [{
+    peer: "198.51.100.2",
+    reason: "SecretMissing",
+    message: 'there is no Secret "routing/bgp"',
+  }]);
+  await f.peers();
+  assertEquals(lines.filter((line) => line.includes("Left out BGP peer")).length, 1);
+
+  f.password = { kind: "forbidden" };
+  assertEquals(await f.peers(), ["1 -"]);
+  const [forbidden] = f.input.leftOut;
+  assertEquals(forbidden?.reason, "SecretForbidden");
+  assert(
+    forbidden?.message.startsWith(
+      'flock may not read Secret "routing/bgp"; apply:\napiVersion: rbac',
+    ),
+  );
+  assert(forbidden?.message.includes('resourceNames: ["bgp"], verbs: ["get"]'));
+
+  f.password = { kind: "value", value: 's3"cret' };
+  assertEquals(await f.peers(), ["1 -"]);
+  const [unusable] = f.input.leftOut;
+  assertEquals(unusable?.reason, "Unusable");
+  assert(!unusable?.message.includes("s3"), "the password is told");
+  assert(!lines.some((line) => line.includes("s3")), lines.join(""));
+});
+
+Deno.test("gather() leaves out a peer that no route leads to", async () => {
+  await using f = new Fixture();
+  await f.configure([{ address: "198.51.100.1", asn: 65000 }]);
+  assertEquals(await f.peers(), []);
+  assertEquals(f.input.leftOut[0]?.reason, "NoRoute");
+});

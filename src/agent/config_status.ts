@@ -1,0 +1,157 @@
+/**
+ * The NodeConfig's status, and events where it takes a turn that a person should see: refused, a peer
+ * down and up again. Written on change, never more often than every 10 s.
+ *
+ * @module
+ */
+import type { Attachment } from "../core/attachment.ts";
+import { birdPeerName } from "../core/bird_peer.ts";
+import { formatAddress } from "../core/cidr.ts";
+import {
+  type LeftOutPeer,
+  type NodeConfigStatus,
+  nodeConfigStatus,
+  type PeerStatus,
+  type StatusFacts,
+} from "../core/node_config_status.ts";
+import type { ClusterWriter } from "../core/objects.ts";
+import type { Birdc } from "../io/birdc.ts";
+import { log } from "../log.ts";
+import type { BgpSpeakerState } from "./bgp.ts";
+import type { NodeState } from "./node_state.ts";
+import { Pulse } from "./pulse.ts";
+
+/** Milliseconds between two looks at BIRD. */
+const POLL_MS = 5_000;
+/** The least time between two writes, in milliseconds. */
+const WRITE_MS = 10_000;
+
+export interface ConfigStatusOptions {
+  readonly nodeName: string;
+  readonly node: Pick<NodeState, "object" | "config" | "error">;
+  readonly attachments: () => readonly Attachment[];
+  readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
+  readonly leftOut: () => readonly LeftOutPeer[];
+  readonly birdc: Pick<Birdc, "protocols">;
+  readonly writer: Pick<ClusterWriter, "applyNodeConfigStatus" | "recordEvent">;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** Keeps the status. */
+export class ConfigStatus {
+  readonly #o: Required<ConfigStatusOptions>;
+  readonly #pulse = new Pulse();
+  /** As it was written last, and when that was tried. */
+  #written: NodeConfigStatus | undefined;
+  #uid: string | undefined;
+  #triedAt = -Infinity;
+  #failing = false;
+  #refused: string | undefined;
+  #peers: readonly PeerStatus[] = [];
+  /** Peers whose going down was told. */
+  readonly #down = new Set<string>();
+
+  constructor(options: ConfigStatusOptions) {
+    this.#o = { now: Date.now, ...options };
+  }
+
+  /** The NodeConfig changed: look at once. */
+  wake(): void {
+    this.#pulse.wake();
+  }
+
+  /** Keeps the status until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      await this.look(signal);
+      await this.#pulse.wait(POLL_MS, signal);
+    }
+  }
+
+  /** Looks once, and tells what is new. */
+  async look(signal: AbortSignal): Promise<void> {
+    const { node, nodeName, writer, now } = this.#o;
+    if (node.object === undefined) return;
+    // Another object of the same name knows nothing of what was said of the one before.
+    if (node.object.uid !== this.#uid) this.#written = undefined;
+    this.#uid = node.object.uid;
+    const last = this.#written?.conditions ?? node.object.conditions ?? [];
+    const at = now();
+    // Without fractions, as `metav1.Time` has it.
+    const time = new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
+    const status = nodeConfigStatus(await this.#facts(), last, time);
+    this.#tell(status.bgp);
+    if (JSON.stringify(status) === JSON.stringify(this.#written)) return;
+    if (at - this.#triedAt < WRITE_MS) return;
+    this.#triedAt = at;
+    try {
+      await writer.applyNodeConfigStatus(nodeName, status, signal);
+      this.#written = status;
+      this.#failing = false;
+    } catch (error) {
+      if (signal.aborted) return;
+      if (!this.#failing) log.warn("Could not write NodeConfig status", { err: error });
+      this.#failing = true;
+    }
+  }
+
+  async #facts(): Promise<StatusFacts> {
+    const { node, attachments, speaker, leftOut, birdc } = this.#o;
+    const held = attachments();
+    return {
+      generation: node.object?.generation,
+      config: node.config,
+      refused: node.error,
+      allocated: {
+        ipv6: held.filter(({ ip6 }) => ip6 !== undefined).length,
+        ipv4: held.filter(({ ip4 }) => ip4 !== undefined).length,
+      },
+      applied: speaker.state.applied,
+      applyError: speaker.state.error,
+      leftOut: leftOut(),
+      sessions: await sessionsOf(birdc, node.config?.bgp.peers ?? []),
+    };
+  }
+
+  #tell(peers: readonly PeerStatus[]): void {
+    const { node } = this.#o;
+    if (node.error !== undefined && node.error !== this.#refused) {
+      this.#record("Warning", "Refused", node.error);
+    }
+    this.#refused = node.error;
+    for (const { peer, state } of peers) {
+      const before = this.#peers.find((one) => one.peer === peer)?.state;
+      if (before === "Established" && state !== "Established") {
+        this.#down.add(peer);
+        this.#record("Warning", "PeerDown", `BGP session with ${peer} is down: it is ${state}`);
+      } else if (state === "Established" && this.#down.delete(peer)) {
+        this.#record("Normal", "PeerUp", `BGP session with ${peer} is up again`);
+      }
+    }
+    this.#peers = peers;
+  }
+
+  #record(type: "Normal" | "Warning", reason: string, message: string): void {
+    const { nodeName, node, writer } = this.#o;
+    const object = { kind: "NodeConfig", name: nodeName, uid: node.object?.uid } as const;
+    writer.recordEvent({ object, type, reason, message });
+  }
+}
+
+/** BGP's state of each peer; undefined when BIRD does not answer. */
+async function sessionsOf(
+  birdc: Pick<Birdc, "protocols">,
+  peers: readonly { readonly address: Parameters<typeof birdPeerName>[0] }[],
+): Promise<ReadonlyMap<string, string> | undefined> {
+  try {
+    const protocols = new Map((await birdc.protocols()).map((one) => [one.name, one]));
+    return new Map(peers.map(({ address }) => {
+      // Behind the state BIRD says what hinders it.
+      const state = protocols.get(birdPeerName(address))?.info.split(/\s/)[0];
+      return [formatAddress(address), state || "Unknown"];
+    }));
+  } catch {
+    return undefined; // STATUS, the log and condition Programmed say why
+  }
+}

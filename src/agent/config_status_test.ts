@@ -1,0 +1,191 @@
+import { assertEquals } from "@std/assert";
+import { FakeBirdc } from "../../tests/fakes/fake_birdc.ts";
+import type { Attachment } from "../core/attachment.ts";
+import { parseNodeConfig } from "../core/node_config.ts";
+import type { LeftOutPeer, NodeConfigStatus } from "../core/node_config_status.ts";
+import type { ClusterEvent, NodeConfigObject } from "../core/objects.ts";
+import { configureLog } from "../log.ts";
+import { ConfigStatus } from "./config_status.ts";
+
+const lines: string[] = [];
+configureLog({ level: "info", format: "json", write: (line) => lines.push(line) });
+
+const signal = new AbortController().signal;
+const PEER = "flock_bgp6_2001_db8_25__1";
+const SPEC = {
+  cidr6: ["2001:db8:f001::/64"],
+  bgp: { asn: 65001, peers: [{ address: "2001:db8:25::1", asn: 65000 }] },
+};
+
+class Fixture {
+  object: NodeConfigObject | undefined = {
+    name: "n1",
+    uid: "u1",
+    generation: 2,
+    annotations: {},
+    spec: SPEC,
+  };
+  readonly node = (() => {
+    // deno-lint-ignore no-this-alias -- getters of another object
+    const f = this;
+    return {
+      get object() {
+        return f.object;
+      },
+      config: parseNodeConfig({ name: "n1", annotations: {}, spec: SPEC }).config,
+      error: undefined as string | undefined,
+    };
+  })();
+  readonly birdc = new FakeBirdc("");
+  now = Date.parse("2026-01-02T03:04:05Z");
+  attachments: Attachment[] = [];
+  leftOut: LeftOutPeer[] = [];
+  readonly speaker = { state: { applied: true, error: undefined } };
+  readonly written: NodeConfigStatus[] = [];
+  readonly events: ClusterEvent[] = [];
+  refuse: Error | undefined;
+  readonly status = new ConfigStatus({
+    nodeName: "n1",
+    node: this.node,
+    attachments: () => this.attachments,
+    speaker: this.speaker,
+    leftOut: () => this.leftOut,
+    birdc: this.birdc,
+    writer: {
+      applyNodeConfigStatus: (_name, status) => {
+        if (this.refuse !== undefined) return Promise.reject(this.refuse);
+        this.written.push(status);
+        return Promise.resolve();
+      },
+      recordEvent: (event) => this.events.push(event),
+    },
+    now: () => this.now,
+  });
+
+  session(info: string): void {
+    this.birdc.sessions = [{ name: PEER, proto: "BGP", state: "up", since: "", info }];
+  }
+
+  async look(): Promise<void> {
+    await this.status.look(signal);
+    this.now += 10_000;
+  }
+
+  condition(type: string): string {
+    const found = this.written.at(-1)?.conditions.find((one) => one.type === type);
+    return `${found?.status} ${found?.reason}`;
+  }
+}
+
+Deno.test("ConfigStatus writes what is so, and writes again only what changed", async () => {
+  const f = new Fixture();
+  f.session("Established");
+  await f.look();
+  await f.look();
+  assertEquals(f.written.length, 1);
+  assertEquals(f.written[0]?.observedGeneration, 2);
+  assertEquals(f.written[0]?.conditions[0]?.lastTransitionTime, "2026-01-02T03:04:05Z");
+  assertEquals(f.written[0]?.bgp, [{ peer: "2001:db8:25::1", asn: 65000, state: "Established" }]);
+  f.attachments = [{ ip6: "2001:db8:f001::a" } as Attachment];
+  await f.look();
+  assertEquals(f.written[1]?.addresses, {
+    ipv6: { allocated: 1, capacity: "18446744073709551616" },
+  });
+});
+
+Deno.test("ConfigStatus writes at most every 10 s", async () => {
+  const f = new Fixture();
+  await f.status.look(signal);
+  f.session("Established");
+  await f.status.look(signal);
+  f.now += 9_999;
+  await f.status.look(signal);
+  assertEquals(f.written.length, 1);
+  f.now += 1;
+  await f.status.look(signal);
+  assertEquals(f.written.length, 2);
+  assertEquals(f.condition("PeersEstablished"), "True Established");
+});
+
+Deno.test("ConfigStatus keeps the times that the object has from an earlier agent", async () => {
+  const f = new Fixture();
+  f.session("Established");
+  const since = "2025-01-01T00:00:00Z";
+  const before = [
+    { type: "Accepted", status: "True", lastTransitionTime: since },
+    { type: "PeersEstablished", status: "False", lastTransitionTime: since },
+  ];
+  f.object = { ...f.object!, conditions: before };
+  await f.look();
+  const times = f.written[0]?.conditions.map(({ type, lastTransitionTime }) =>
+    `${type} ${lastTransitionTime === since}`
+  );
+  assertEquals(times, [
+    "Accepted true",
+    "Programmed false",
+    "PeersEstablished false",
+    "AnnounceOpen false",
+  ]);
+});
+
+Deno.test("ConfigStatus tries again what was refused, and writes anew to a new object", async () => {
+  const f = new Fixture();
+  f.refuse = new Error("the API server is away");
+  await f.look();
+  await f.look();
+  assertEquals(
+    lines.filter((line) => line.includes("Could not write NodeConfig status")).length,
+    1,
+  );
+  f.refuse = undefined;
+  await f.look();
+  assertEquals(f.written.length, 1);
+  f.object = { ...f.object!, uid: "u2" };
+  await f.look();
+  assertEquals(f.written.length, 2);
+  f.object = undefined;
+  f.session("Established");
+  await f.look();
+  assertEquals(f.written.length, 2);
+});
+
+Deno.test("ConfigStatus tells of a refused object and of sessions that go and come", async () => {
+  const f = new Fixture();
+  const told = (): string[] => f.events.splice(0).map(({ type, reason }) => `${type} ${reason}`);
+  f.session("Connect");
+  await f.look();
+  f.session("Established");
+  await f.look();
+  assertEquals(told(), [], "a session that comes up for the first time is no news");
+  f.session("Active        Socket: Connection refused");
+  await f.look();
+  await f.look();
+  const [event] = f.events;
+  assertEquals(event, {
+    object: { kind: "NodeConfig", name: "n1", uid: "u1" },
+    type: "Warning",
+    reason: "PeerDown",
+    message: "BGP session with 2001:db8:25::1 is down: it is Active",
+  });
+  assertEquals(told(), ["Warning PeerDown"]);
+  f.session("Established");
+  await f.look();
+  assertEquals(told(), ["Normal PeerUp"]);
+  f.birdc.running = undefined;
+  await f.look();
+  assertEquals(told(), ["Warning PeerDown"]);
+  assertEquals(f.condition("PeersEstablished"), "False AllDown");
+  f.node.error = "it is bad";
+  await f.look();
+  await f.look();
+  assertEquals(told(), ["Warning Refused"]);
+  assertEquals(f.condition("Accepted"), "False Invalid");
+});
+
+Deno.test("ConfigStatus names the peers that were left out", async () => {
+  const f = new Fixture();
+  f.leftOut = [{ peer: "2001:db8:25::1", reason: "SecretMissing", message: "there is no Secret" }];
+  await f.look();
+  assertEquals(f.condition("Programmed"), "False SecretMissing");
+  assertEquals(f.written[0]?.bgp[0]?.state, "LeftOut");
+});

@@ -1,0 +1,143 @@
+/**
+ * The Node's condition `NetworkUnavailable`: False from the moment on at which the node's prefixes are
+ * announced. Before that the scheduler must not send pods here: nobody could reach them. Afterwards it
+ * stays, also when a session goes down: one router's reboot must not taint every node.
+ *
+ * @module
+ */
+import { birdPeerName } from "../core/bird_peer.ts";
+import { formatPrefix } from "../core/cidr.ts";
+import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
+import type { Birdc } from "../io/birdc.ts";
+import { log } from "../log.ts";
+import type { NodeState } from "./node_state.ts";
+import { Pulse } from "./pulse.ts";
+
+/** Times in milliseconds. */
+export interface NodeConditionTiming {
+  /** Between two looks before the node is announced. */
+  readonly pollMs: number;
+  /** After which the condition is written again, unasked. */
+  readonly renewMs: number;
+  /** Between two writes: for the watch to show the first, and as a limit where two writers fight. */
+  readonly restMs: number;
+  /** Until a write that failed is tried again. */
+  readonly retryMs: number;
+}
+
+const TIMING: NodeConditionTiming = {
+  pollMs: 1_000,
+  renewMs: 10 * 60_000,
+  restMs: 2_000,
+  retryMs: 5_000,
+};
+
+export interface NodeConditionOptions {
+  readonly nodeName: string;
+  readonly source: Pick<ClusterSource, "synced" | "node">;
+  readonly writer: Pick<ClusterWriter, "setNetworkAvailable">;
+  /** Whether the node's prefixes are announced. May throw: then they are not. */
+  readonly announced: () => Promise<boolean>;
+  readonly timing?: NodeConditionTiming;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+}
+
+/** Keeps the condition. */
+export class NodeCondition {
+  readonly #o: Required<NodeConditionOptions>;
+  readonly #pulse = new Pulse();
+  #ready = false;
+  #writtenAt = -Infinity;
+
+  constructor(options: NodeConditionOptions) {
+    this.#o = { now: Date.now, timing: TIMING, ...options };
+  }
+
+  /** The Node may have changed: look at once. */
+  wake(): void {
+    this.#pulse.wake();
+  }
+
+  /** Keeps the condition until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { restMs, retryMs } = this.#o.timing;
+    let failures = 0;
+    while (!signal.aborted) {
+      this.#ready ||= await this.#o.announced().catch(() => false);
+      if (!this.#isDue()) {
+        await this.#pulse.wait(this.#untilDue(), signal);
+        continue;
+      }
+      let pauseMs = restMs;
+      try {
+        await this.#write(signal);
+        failures = 0;
+      } catch (error) {
+        if (signal.aborted) return;
+        pauseMs = retryMs;
+        failures++;
+        // At first, and then at each doubling.
+        if ((failures & (failures - 1)) === 0) {
+          log.warn("Could not set node condition", { err: error, retryInMs: pauseMs });
+        }
+      }
+      // Not to be woken: what is cached may be older than what was written.
+      await new Pulse().wait(pauseMs, signal);
+    }
+  }
+
+  /** Milliseconds until it is time to look again, unless woken. */
+  #untilDue(): number {
+    const { pollMs, renewMs } = this.#o.timing;
+    const left = this.#writtenAt + renewMs - this.#o.now();
+    return this.#ready ? Math.min(Math.max(left, pollMs), renewMs) : pollMs;
+  }
+
+  #isDue(): boolean {
+    const { source, nodeName, now, timing } = this.#o;
+    const node = source.synced ? source.node(nodeName) : undefined;
+    if (!this.#ready || node === undefined) return false;
+    return node.networkUnavailable?.status !== "False" || now() - this.#writtenAt >= timing.renewMs;
+  }
+
+  async #write(signal: AbortSignal): Promise<void> {
+    const { source, writer, nodeName, now } = this.#o;
+    const was = source.node(nodeName)?.networkUnavailable;
+    const at = now();
+    await writer.setNetworkAvailable(nodeName, new Date(at), signal);
+    this.#writtenAt = at;
+    if (was?.status === "False") return;
+    log.info("Set node condition", { node: nodeName, networkUnavailable: false, was: was?.status });
+  }
+}
+
+/**
+ * Whether BIRD runs what it was asked to run, and some peer is told of every prefix of the node that a
+ * peer could be told of. A node without peers announces nothing, and need not.
+ *
+ * @throws {Error} when BIRD does not answer
+ */
+export async function isAnnounced(
+  birdc: Pick<Birdc, "protocols" | "exports">,
+  node: Pick<NodeState, "config" | "nodePrefixes">,
+  applied: boolean,
+): Promise<boolean> {
+  const { config, nodePrefixes } = node;
+  if (config === undefined || !applied) return false;
+  const established = new Set(
+    (await birdc.protocols()).filter(({ info }) => info === "Established").map(({ name }) => name),
+  );
+  const { peers } = config.bgp;
+  if (peers.length === 0) return true;
+  const names = peers.map(({ address }) => [address.family, birdPeerName(address)] as const);
+  if (!names.some(([, name]) => established.has(name))) return false;
+  for (const prefix of nodePrefixes) {
+    const ofFamily = names.filter(([family]) => family === prefix.family);
+    if (ofFamily.length === 0) continue;
+    const up = ofFamily.filter(([, name]) => established.has(name));
+    const told = await Promise.all(up.map(([, name]) => birdc.exports(name, formatPrefix(prefix))));
+    if (!told.includes(true)) return false;
+  }
+  return true;
+}
