@@ -23,6 +23,8 @@ import { Pulse } from "./pulse.ts";
 
 /** Milliseconds between two looks at BIRD. */
 const POLL_MS = 5_000;
+/** Milliseconds between being woken and looking: BIRD has answered a change by then. */
+const SETTLE_MS = 500;
 /** The least time between two writes, in milliseconds. */
 const WRITE_MS = 10_000;
 
@@ -56,7 +58,7 @@ export class ConfigStatus {
     this.#o = { now: Date.now, ...options };
   }
 
-  /** The NodeConfig changed: look at once. */
+  /** The NodeConfig changed: look soon. */
   wake(): void {
     this.#pulse.wake();
   }
@@ -66,6 +68,7 @@ export class ConfigStatus {
     while (!signal.aborted) {
       await this.look(signal);
       await this.#pulse.wait(POLL_MS, signal);
+      await new Pulse().wait(SETTLE_MS, signal);
     }
   }
 

@@ -1,0 +1,151 @@
+/**
+ * The lab with an API server instead of a directory of manifests. What the lab writes into its directory
+ * is put into the API server, so that every scenario of the lab is one of a cluster too.
+ *
+ * ```
+ *   manifests ──▶ API server ◀── Unix socket ◀── relay in the node's namespace ◀── agent
+ * ```
+ *
+ * @module
+ */
+import { watchDir } from "../../src/io/fs.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import type { Node } from "../../src/lab/node.ts";
+import { parseYamlDocuments } from "../../src/std.ts";
+import { ApiServer } from "../fakes/api_server.ts";
+import { apiNode } from "../fakes/cluster.ts";
+import type { JsonObject } from "../fakes/server_side_apply.ts";
+
+const RELAY = new URL("api_relay.ts", import.meta.url).pathname;
+
+/** The resource of each kind that the lab writes. */
+const RESOURCES: Readonly<Record<string, string>> = { Pod: "pods", NodeConfig: "nodeconfigs" };
+
+export class ApiCluster implements AsyncDisposable {
+  readonly #stop = new AbortController();
+  readonly #mirroring: Promise<void>;
+  readonly #listener: Deno.UnixListener;
+  /** What a file of manifests has put into the API server, as text. */
+  readonly #mirrored = new Map<string, Map<string, string>>();
+
+  private constructor(readonly lab: Lab, readonly server: ApiServer) {
+    this.#listener = Deno.listen({ transport: "unix", path: `${lab.dir}/api.sock` });
+    this.#accept();
+    this.#mirroring = this.#mirror();
+  }
+
+  /** Starts an API server for a lab, and a relay in each of its nodes. */
+  static async create(lab: Lab): Promise<ApiCluster> {
+    const cluster = new ApiCluster(lab, await ApiServer.start());
+    const { server } = cluster;
+    await Deno.writeTextFile(
+      `${lab.dir}/kubeconfig`,
+      JSON.stringify({
+        "current-context": "lab",
+        contexts: [{ name: "lab", context: { cluster: "lab", user: "flock" } }],
+        clusters: [{
+          name: "lab",
+          cluster: { server: server.url, "certificate-authority-data": btoa(server.ca) },
+        }],
+        users: [{ name: "flock", user: { token: "token" } }],
+      }),
+    );
+    for (const node of lab.nodes) {
+      server.store.put("nodes", apiNode(node.name));
+      await node.spawn("relay", [
+        ...[Deno.execPath(), "run", "--quiet", "--allow-net", "--allow-read", "--allow-write"],
+        ...[RELAY, String(server.port), `${lab.dir}/api.sock`],
+      ]);
+    }
+    return cluster;
+  }
+
+  /** Starts a node's agent with the API server as its source. */
+  async startAgent(node: Node): Promise<void> {
+    await node.startAgent({
+      args: ["--manifests", "", "--kubeconfig", `${this.lab.dir}/kubeconfig`],
+    });
+  }
+
+  /** An object's conditions, as `status reason`. */
+  conditions(resource: string, key: string): Readonly<Record<string, string>> {
+    const status = this.server.store.get(resource, key)?.status as JsonObject | undefined;
+    const conditions = (status?.conditions ?? []) as readonly JsonObject[];
+    return Object.fromEntries(
+      conditions.map(({ type, status, reason }) => [type, `${status} ${reason}`]),
+    );
+  }
+
+  /** Every event, as `object reason: message`. */
+  events(): readonly string[] {
+    const { store } = this.server;
+    return (store.list("events", store.version) ?? []).map(({ object }) => {
+      const { kind, name } = object.involvedObject as JsonObject;
+      return `${kind} ${name} ${object.reason}: ${object.message}`;
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.#mirroring;
+    this.#listener.close();
+    await this.server[Symbol.asyncDispose]();
+  }
+
+  async #mirror(): Promise<void> {
+    const dir = `${this.lab.dir}/manifests`;
+    for await (const _ of watchDir(dir, { signal: this.#stop.signal, pollMs: 1_000 })) {
+      const files = new Set(
+        Array.from(Deno.readDirSync(dir), ({ name }) => name).filter((name) =>
+          !name.startsWith(".")
+        ),
+      );
+      for (const file of new Set([...files, ...this.#mirrored.keys()])) {
+        const documents = files.has(file)
+          ? parseYamlDocuments(Deno.readTextFileSync(`${dir}/${file}`)) as readonly JsonObject[]
+          : [];
+        this.#put(file, documents);
+      }
+    }
+  }
+
+  #put(file: string, documents: readonly JsonObject[]): void {
+    const { store } = this.server;
+    const before = this.#mirrored.get(file) ?? new Map<string, string>();
+    const now = new Map<string, string>();
+    for (const object of documents) {
+      const resource = RESOURCES[String(object.kind)];
+      const { namespace, name } = object.metadata as JsonObject;
+      if (resource === undefined) continue;
+      const key = namespace === undefined ? `${name}` : `${namespace}/${name}`;
+      const text = JSON.stringify(object);
+      now.set(`${resource} ${key}`, text);
+      if (before.get(`${resource} ${key}`) === text) continue;
+      // A write of the spec leaves the status alone.
+      const status = store.get(resource, key)?.status;
+      store.put(resource, { ...(status === undefined ? {} : { status }), ...object });
+    }
+    for (const id of before.keys()) {
+      const [resource = "", key = ""] = id.split(" ");
+      if (!now.has(id)) store.delete(resource, key);
+    }
+    if (now.size > 0) this.#mirrored.set(file, now);
+    else this.#mirrored.delete(file);
+  }
+
+  async #accept(): Promise<void> {
+    for await (const inside of this.#listener) {
+      Deno.connect({ hostname: "127.0.0.1", port: this.server.port }).then(
+        (outside) =>
+          Promise.all([
+            inside.readable.pipeTo(outside.writable),
+            outside.readable.pipeTo(inside.writable),
+          ]),
+      ).catch(() => {
+        try {
+          inside.close();
+        } catch { /* the pipe closed it */ }
+      });
+    }
+  }
+}
