@@ -1,7 +1,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { apiNode, apiNodeConfig, apiPod, createClusterFixture } from "../../tests/fakes/cluster.ts";
+import { ApiServer } from "../../tests/fakes/api_server.ts";
+import {
+  apiNode,
+  apiNodeConfig,
+  apiPod,
+  createClusterFixture,
+  QUICK,
+  until,
+} from "../../tests/fakes/cluster.ts";
+import { TcpProxy } from "../../tests/fakes/tcp_proxy.ts";
 import type { Pod } from "../core/objects.ts";
 import { configureLog } from "../log.ts";
+import { createKubeCluster } from "./kube.ts";
 
 const never = new AbortController().signal;
 const lines: string[] = [];
@@ -183,6 +193,30 @@ Deno.test("createKubeCluster() gives up a connection from which nothing comes", 
   assertEquals(f.source.pod("default", "a"), undefined);
   f.server.thaw();
   await f.until(() => f.source.pod("default", "a") !== undefined);
+});
+
+Deno.test("createKubeCluster() makes a new connection when the one it has is dead", async () => {
+  await using server = await ApiServer.start();
+  await using proxy = new TcpProxy(server.port);
+  server.store.put("nodes", apiNode("n1"));
+  const credentials = {
+    server: `https://127.0.0.1:${proxy.port}`,
+    ca: { text: server.ca },
+    token: { text: "token" },
+  };
+  const timing = { ...QUICK, watchMs: 1_000, silenceMs: 1_200 };
+  await using cluster = createKubeCluster({ node: "n1", credentials, timing });
+  const { source } = cluster;
+  const stop = new AbortController();
+  const running = source.run(stop.signal);
+  await until(() => source.synced && server.watches === 4);
+  const before = proxy.accepted;
+  proxy.stall();
+  server.store.put("pods", apiPod("a"));
+  await until(() => source.pod("default", "a") !== undefined, 5_000);
+  assert(proxy.accepted > before, "it came on a dead connection");
+  stop.abort();
+  await running;
 });
 
 Deno.test("createKubeCluster() asks for a watch that ends before its silence is given up", async () => {
