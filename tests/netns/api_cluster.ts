@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { watchDir } from "../../src/io/fs.ts";
+import { readTextIfPresent, watchDir } from "../../src/io/fs.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import { parseYamlDocuments } from "../../src/std.ts";
@@ -101,10 +101,10 @@ export class ApiCluster implements AsyncDisposable {
         ),
       );
       for (const file of new Set([...files, ...this.#mirrored.keys()])) {
-        const documents = files.has(file)
-          ? parseYamlDocuments(Deno.readTextFileSync(`${dir}/${file}`)) as readonly JsonObject[]
-          : [];
-        this.#put(file, documents);
+        // It may be gone by now.
+        const text = await readTextIfPresent(`${dir}/${file}`) ?? "";
+        const documents = parseYamlDocuments(text) as readonly (JsonObject | null)[];
+        this.#put(file, documents.filter((document) => document !== null));
       }
     }
   }
