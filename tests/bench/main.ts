@@ -8,6 +8,7 @@
  * @module
  */
 import { benchAllocator } from "./allocator_bench.ts";
+import { benchKube } from "./kube_bench.ts";
 import { benchPlugin } from "./plugin_bench.ts";
 import { bestOf, isMissed, type Measurement, renderTable } from "./report.ts";
 
@@ -25,7 +26,11 @@ async function main(args: readonly string[]): Promise<number> {
   const runs: (readonly Measurement[])[] = [];
   for (let run = 1; run <= RUNS; run++) {
     print(Deno.stderr, `run ${run} of ${RUNS} …\n`);
-    runs.push([...await benchPlugin(executable), ...benchAllocator()]);
+    runs.push([
+      ...await benchPlugin(executable),
+      ...await benchKube(executable),
+      ...benchAllocator(),
+    ]);
   }
   const best = bestOf(runs);
   const missed = best.filter(isMissed).length;
