@@ -28,6 +28,7 @@ export class BgpInput {
   readonly #file: string;
   readonly #passwords: Pick<PeerPasswords, "get">;
   #leftOut: readonly LeftOutPeer[] = [];
+  #waitingFor: string | undefined;
 
   constructor(
     options: {
@@ -48,6 +49,11 @@ export class BgpInput {
   /** The peers that were left out at the last time, and why. */
   get leftOut(): readonly LeftOutPeer[] {
     return this.#leftOut;
+  }
+
+  /** What BIRD's configuration waits for; undefined when it is the one that is wanted. */
+  get waitingFor(): string | undefined {
+    return this.#waitingFor;
   }
 
   /**
@@ -77,7 +83,10 @@ export class BgpInput {
       }
       const reference = peer.passwordSecretRef;
       const password = reference && this.#passwords.get(reference);
-      if (reference !== undefined && password === undefined) return undefined;
+      if (reference !== undefined && password === undefined) {
+        this.#waitingFor = `the password of peer ${address}`;
+        return undefined;
+      }
       if (reference !== undefined && password?.kind === "forbidden") {
         const { namespace, name } = reference;
         leaveOut(
@@ -92,6 +101,7 @@ export class BgpInput {
         else leaveOut("Unusable", problem);
       }
     }
+    this.#waitingFor = undefined;
     this.#warn(leftOut);
     const allowed = config.announce.allowed?.map(({ prefix }) => prefix);
     return {

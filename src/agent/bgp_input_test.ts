@@ -69,8 +69,10 @@ Deno.test("gather() leaves BIRD as it is until somebody could say what the passw
   await using f = new Fixture();
   await f.configure(PEERS);
   assertEquals(await f.peers(), undefined);
+  assertEquals(f.input.waitingFor, "the password of peer 198.51.100.2");
   await f.configure(PEERS.slice(0, 1));
   assertEquals(await f.peers(), ["1 -"]);
+  assertEquals(f.input.waitingFor, undefined);
 });
 
 Deno.test("gather() leaves out a peer whose Secret is missing, forbidden or no password", async () => {

@@ -8,7 +8,6 @@ import type { Attachment } from "../core/attachment.ts";
 import { birdPeerName } from "../core/bird_peer.ts";
 import { formatAddress } from "../core/cidr.ts";
 import {
-  type LeftOutPeer,
   type NodeConfigStatus,
   nodeConfigStatus,
   type PeerStatus,
@@ -18,6 +17,7 @@ import type { ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
+import type { BgpInput } from "./bgp_input.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -33,7 +33,7 @@ export interface ConfigStatusOptions {
   readonly node: Pick<NodeState, "object" | "config" | "error">;
   readonly attachments: () => readonly Attachment[];
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
-  readonly leftOut: () => readonly LeftOutPeer[];
+  readonly bgpInput: Pick<BgpInput, "leftOut" | "waitingFor">;
   readonly birdc: Pick<Birdc, "protocols">;
   readonly writer: Pick<ClusterWriter, "applyNodeConfigStatus" | "recordEvent">;
   /** Milliseconds since the epoch. */
@@ -100,7 +100,7 @@ export class ConfigStatus {
   }
 
   async #facts(): Promise<StatusFacts> {
-    const { node, attachments, speaker, leftOut, birdc } = this.#o;
+    const { node, attachments, speaker, bgpInput, birdc } = this.#o;
     const held = attachments();
     return {
       generation: node.object?.generation,
@@ -112,7 +112,8 @@ export class ConfigStatus {
       },
       applied: speaker.state.applied,
       applyError: speaker.state.error,
-      leftOut: leftOut(),
+      waitingFor: bgpInput.waitingFor,
+      leftOut: bgpInput.leftOut,
       sessions: await sessionsOf(birdc, node.config?.bgp.peers ?? []),
     };
   }

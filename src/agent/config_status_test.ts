@@ -39,7 +39,10 @@ class Fixture {
   readonly birdc = new FakeBirdc("");
   now = Date.parse("2026-01-02T03:04:05Z");
   attachments: Attachment[] = [];
-  leftOut: LeftOutPeer[] = [];
+  readonly bgpInput: { leftOut: LeftOutPeer[]; waitingFor: string | undefined } = {
+    leftOut: [],
+    waitingFor: undefined,
+  };
   readonly speaker = { state: { applied: true, error: undefined } };
   readonly written: NodeConfigStatus[] = [];
   readonly events: ClusterEvent[] = [];
@@ -49,7 +52,7 @@ class Fixture {
     node: this.node,
     attachments: () => this.attachments,
     speaker: this.speaker,
-    leftOut: () => this.leftOut,
+    bgpInput: this.bgpInput,
     birdc: this.birdc,
     writer: {
       applyNodeConfigStatus: (_name, status) => {
@@ -184,8 +187,13 @@ Deno.test("ConfigStatus tells of a refused object and of sessions that go and co
 
 Deno.test("ConfigStatus names the peers that were left out", async () => {
   const f = new Fixture();
-  f.leftOut = [{ peer: "2001:db8:25::1", reason: "SecretMissing", message: "there is no Secret" }];
+  f.bgpInput.leftOut = [
+    { peer: "2001:db8:25::1", reason: "SecretMissing", message: "there is no Secret" },
+  ];
   await f.look();
   assertEquals(f.condition("Programmed"), "False SecretMissing");
   assertEquals(f.written[0]?.bgp[0]?.state, "LeftOut");
+  f.bgpInput.waitingFor = "the password of peer 2001:db8:25::1";
+  await f.look();
+  assertEquals(f.condition("Programmed"), "False Pending");
 });

@@ -8,7 +8,6 @@ import type { Attachment } from "../core/attachment.ts";
 import type { AgentSettings } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
-import type { LeftOutPeer } from "../core/node_config_status.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
@@ -103,10 +102,10 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
 
   // What the cluster is told, where there is one.
   const attachments = (): readonly Attachment[] => store.list();
-  const leftOut = (): readonly LeftOutPeer[] => bgpInput.leftOut;
-  const announced = (): Promise<boolean> => isAnnounced(birdc, node, speaker.state.applied);
+  const announced = (): Promise<boolean> =>
+    isAnnounced(birdc, node, speaker.state.applied && bgpInput.waitingFor === undefined);
   const reporters = writer === undefined ? [] : [
-    new ConfigStatus({ nodeName, node, attachments, speaker, leftOut, birdc, writer }),
+    new ConfigStatus({ nodeName, node, attachments, speaker, bgpInput, birdc, writer }),
     new NodeCondition({ nodeName, source, writer, announced }),
   ];
 

@@ -70,6 +70,8 @@ export interface StatusFacts {
   readonly applied: boolean;
   /** Why it does not; undefined while it is only waiting for its turn. */
   readonly applyError?: string;
+  /** What BIRD's configuration waits for: what runs is an earlier one. */
+  readonly waitingFor?: string;
   readonly leftOut: readonly LeftOutPeer[];
   /** BGP's state by the peer's address; undefined when BIRD does not answer. */
   readonly sessions?: ReadonlyMap<string, string>;
@@ -129,8 +131,11 @@ function accepted({ refused, config }: StatusFacts): Judgement {
   };
 }
 
-function programmed({ applied, applyError, leftOut }: StatusFacts): Judgement {
+function programmed({ applied, applyError, waitingFor, leftOut }: StatusFacts): Judgement {
   const type = "Programmed";
+  if (waitingFor !== undefined) {
+    return { type, status: "False", reason: "Pending", message: `Waiting for ${waitingFor}` };
+  }
   if (applyError !== undefined) {
     return { type, status: "False", reason: "BirdFailed", message: limited(applyError) };
   }
