@@ -1,5 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { parseNodeConfig } from "./node_config.ts";
+import { nodeConfigStatusSchema } from "./node_config_status_schema.ts";
 import { nodeConfigStatus, type StatusFacts } from "./node_config_status.ts";
 
 const NOW = "2026-01-02T03:04:05Z";
@@ -62,6 +63,14 @@ Deno.test("nodeConfigStatus() of a node where all is well", () => {
     { peer: "2001:db8:25::1", asn: 65000, state: "Established" },
     { peer: "198.51.100.1", asn: 65000, state: "Established" },
   ]);
+});
+
+Deno.test("nodeConfigStatus() is what the CRD takes", () => {
+  const leftOut = [{ peer: "198.51.100.1", reason: "NoRoute", message: "no route" } as const];
+  for (const facts of [FACTS, { ...FACTS, leftOut }, { ...FACTS, config: undefined }]) {
+    const status = nodeConfigStatus(facts, [], NOW);
+    assertEquals(nodeConfigStatusSchema.parse(status), status);
+  }
 });
 
 Deno.test("nodeConfigStatus() of a refused object says why, and what is in force instead", () => {

@@ -1,6 +1,6 @@
 /**
- * Server-side apply as the API server does it, as far as flock's objects need: fields have owners, lists
- * of conditions are merged by `type`, every other list is one value.
+ * Server-side apply as the API server does it, as far as flock's objects need: fields have owners, some
+ * lists are merged by a key of their items, every other list is one value.
  *
  * @module
  */
@@ -14,7 +14,14 @@ export interface JsonObject {
 export type Managers = Map<string, Set<string>>;
 
 /** A field's way through an object: names, and the keys of list items. */
-type Path = readonly (string | { readonly type: string })[];
+type Path = readonly (string | { readonly key: string })[];
+
+/** Lists that are maps (`x-kubernetes-list-type`), by their names, and the keys of their items. */
+const LIST_KEYS: Readonly<Record<string, string>> = {
+  conditions: "type",
+  bgp: "peer",
+  anycast: "address",
+};
 
 /** Somebody else owns fields that should change. */
 export class ApplyConflict extends Error {
@@ -76,10 +83,11 @@ function leaves(object: JsonObject): Map<string, Json> {
   function visit(value: Json, path: Path): void {
     if (isObject(value) && Object.keys(value).length > 0) {
       for (const [name, field] of Object.entries(value)) visit(field, [...path, name]);
-    } else if (Array.isArray(value) && path.at(-1) === "conditions") {
+    } else if (Array.isArray(value) && listKey(path) !== undefined) {
+      if (value.length === 0) found.set(JSON.stringify(path), []);
       for (const item of value as readonly JsonObject[]) {
-        const type = String(item.type);
-        for (const [name, field] of Object.entries(item)) visit(field, [...path, { type }, name]);
+        const key = String(item[listKey(path)!]);
+        for (const [name, field] of Object.entries(item)) visit(field, [...path, { key }, name]);
       }
     } else found.set(JSON.stringify(path), value);
   }
@@ -96,17 +104,25 @@ function build(values: ReadonlyMap<string, Json>): JsonObject {
     for (const [n, step] of path.entries()) {
       if (typeof step !== "string") continue; // taken together with the list before it
       const next = path[n + 1];
-      if (next === undefined) at[step] = value;
+      if (next === undefined && listKey(path) !== undefined) at[step] ??= [];
+      else if (next === undefined) at[step] = value;
       else if (typeof next === "string") at = (at[step] ??= {}) as Record<string, Json>;
       else {
         const list = (at[step] ??= []) as Record<string, Json>[];
-        let item = list.find(({ type }) => type === next.type);
-        if (item === undefined) list.push(item = { type: next.type });
+        const name = LIST_KEYS[step]!;
+        let item = list.find((one) => one[name] === next.key);
+        if (item === undefined) list.push(item = { [name]: next.key });
         at = item;
       }
     }
   }
   return root;
+}
+
+/** The key of the items of the list at a path, where it has one. `spec.bgp` is an object. */
+function listKey(path: Path): string | undefined {
+  const name = path.at(-1);
+  return typeof name === "string" ? LIST_KEYS[name] : undefined;
 }
 
 function isObject(value: Json): value is JsonObject {
