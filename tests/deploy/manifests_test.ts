@@ -48,9 +48,14 @@ function settingsOf({ args, env = [] }: Container): ReturnType<typeof parseAgent
   const given = flags.map((flag) => /^--([a-z-]+)=(.*)$/.exec(flag)!.slice(1));
   for (const [name] of given) assert(AGENT_FLAGS.some((flag) => flag.name === name), name);
   assertEquals(env.map(({ name }) => name), ["NODE_NAME"]);
+  // What the manifest sets, and what kubelet adds for every container.
+  const variables: Readonly<Record<string, string>> = {
+    NODE_NAME: "host001",
+    KUBERNETES_SERVICE_HOST: "10.96.0.1",
+  };
   return parseAgentSettings(
     Object.fromEntries(given),
-    (name) => name === "NODE_NAME" ? "host001" : undefined,
+    (name) => variables[name],
     () => "elsewhere",
   );
 }
