@@ -77,6 +77,7 @@ export class ListWatch<T> {
   /** From where the next watch goes on; undefined: a list comes first. */
   #version: string | undefined;
   #failures = 0;
+  #warned = false;
 
   constructor(options: ListWatchOptions<T>) {
     this.#o = options;
@@ -183,14 +184,18 @@ export class ListWatch<T> {
   }
 
   #recovered(): void {
-    if (this.#failures === 0) return;
-    log.info("Reached API server again", { path: this.#o.path, failures: this.#failures });
+    const { path, fieldSelector } = this.#o;
+    if (this.#warned) {
+      log.info("Reached API server again", { path, fieldSelector, failures: this.#failures });
+    }
+    this.#warned = false;
     this.#failures = 0;
   }
 
   async #failed(error: unknown, signal: AbortSignal): Promise<void> {
     const { retryMinMs, retryMaxMs } = this.#timing;
-    const fields = { path: this.#o.path, err: error };
+    const { path, fieldSelector } = this.#o;
+    const fields = { path, fieldSelector, err: error };
     const isGone = error instanceof KubeError && error.status === GONE;
     if (isGone) this.#version = undefined;
     const backOff = Math.min(retryMinMs * 2 ** Math.min(this.#failures, 16), retryMaxMs);
@@ -200,6 +205,7 @@ export class ListWatch<T> {
     else if ((this.#failures & (this.#failures - 1)) === 0) {
       // At first, and then at each doubling.
       log.warn("Could not follow objects", { ...fields, retryInMs });
+      this.#warned = true;
     }
     this.#failures++;
     await sleep(retryInMs, signal);
