@@ -200,7 +200,9 @@ export class ListWatch<T> {
     if (isGone) this.#version = undefined;
     const backOff = Math.min(retryMinMs * 2 ** Math.min(this.#failures, 16), retryMaxMs);
     const asked = error instanceof KubeError ? error.retryAfterMs ?? 0 : 0;
-    const retryInMs = Math.round(spread(Math.max(backOff, Math.min(asked, retryMaxMs)), 0.5));
+    // Not sooner than a busy server asks for, and not all at the same time.
+    const least = Math.min(asked, retryMaxMs);
+    const retryInMs = Math.round(least + spread(backOff, 0.5));
     if (isGone && this.#failures === 0) log.debug("Lost track of objects", fields);
     else if ((this.#failures & (this.#failures - 1)) === 0) {
       // At first, and then at each doubling.
