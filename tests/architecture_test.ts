@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { bundle } from "../scripts/bundle.ts";
-import { ROOT } from "../scripts/run.ts";
+import { mustRun, ROOT } from "../scripts/run.ts";
 import { closure, type Import, importsOf, sourceFiles, sourceImports } from "./module_graph.ts";
 
 /** Per directory (or file) what it may import: a name, or a beginning when it ends in "/" or "*". */
@@ -134,6 +134,62 @@ Deno.test("architecture: the built plugin is one file, and nothing is loaded bef
   }
 });
 
+Deno.test("architecture: every using declaration survives in the built files", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    const [plain, built] = [`${dir}/plain`, `${dir}/built`];
+    for (const path of [plain, built]) await Deno.mkdir(path);
+    await bundle(plain, { minify: false });
+    await bundle(built);
+    const declared = await usingsOf(plain);
+    const inSource = (await Promise.all((await sourceFiles()).map((file) =>
+      Deno.readTextFile(`${ROOT}/${file}`)
+    ))).flatMap((code) => code.match(/^ *(await )?using \w+ =/gm) ?? []);
+    // The files of the plugin are bundled twice, and what nothing calls not at all.
+    assert(declared.length >= inSource.length, "what was bundled lacks declarations of the source");
+    const survived = await usingsOf(built);
+    assertEquals(
+      survived.length,
+      declared.length,
+      "the bundler folded a using whose name is read once, in the next statement, into that statement, " +
+        `and disposes of nothing: use try and finally.\nDeclared: ${declared.join("\n")}\n` +
+        `Survived: ${survived.join("\n")}`,
+    );
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
+Deno.test("architecture: a using declaration that the bundler loses is missed", async () => {
+  const dir = await Deno.makeTempDir();
+  try {
+    const source = `export async function f() {
+      using lost = await Deno.open("/a");
+      await lost.sync();
+      using kept = await Deno.open("/b"), _unused = await Deno.open("/c");
+      await kept.sync();
+      for (using x of [kept]) await x.sync();
+    }`;
+    await Deno.writeTextFile(`${dir}/source.js`, source);
+    assertEquals((await usingsOf(dir)).length, 4);
+    await mustRun(
+      [
+        Deno.execPath(),
+        "bundle",
+        "--quiet",
+        "--minify",
+        "-o",
+        `${dir}/built.js`,
+        `${dir}/source.js`,
+      ],
+    );
+    await Deno.remove(`${dir}/source.js`);
+    assertEquals((await usingsOf(dir)).length, 3);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+});
+
 Deno.test("architecture: reserved words are used where they may be", async () => {
   const found: string[] = [];
   for (const file of ["main.ts", ...await sourceFiles()]) {
@@ -154,6 +210,29 @@ Deno.test("architecture: source files say what they are and stay short", async (
   }
   assertEquals(bad, []);
 });
+
+/** What is declared with `using` in the JavaScript files of a directory: one entry for each name. */
+async function usingsOf(dir: string): Promise<string[]> {
+  const found: string[] = [];
+  const plugin: Deno.lint.Plugin = {
+    name: "flock",
+    rules: {
+      using: {
+        create: ({ sourceCode }) => ({
+          VariableDeclaration({ kind, declarations }) {
+            if (kind !== "using" && kind !== "await using") return;
+            found.push(...declarations.map((d) => `${kind} ${sourceCode.getText(d)}`));
+          },
+        }),
+      },
+    },
+  };
+  for await (const { name } of Deno.readDir(dir)) {
+    if (!name.endsWith(".js")) continue;
+    Deno.lint.runPlugin(plugin, name, await Deno.readTextFile(`${dir}/${name}`));
+  }
+  return found;
+}
 
 function rulesFor(file: string): readonly string[] | undefined {
   return MAY_IMPORT.find(([from]) => matches(file, from))?.[1];

@@ -77,12 +77,18 @@ export async function uninstall(options: UninstallOptions): Promise<number> {
 
 /** The agent holds a lock on its state directory; it would make again what is removed. */
 async function refuseRunningAgent(stateDir: string): Promise<void> {
+  let lock: Deno.FsFile;
   try {
-    using lock = await Deno.open(`${stateDir}/lock`, { write: true });
-    if (await lock.tryLock(true)) return;
+    lock = await Deno.open(`${stateDir}/lock`, { write: true });
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return;
     throw error;
+  }
+  // Not "using": the bundler would lose the end of it (scripts/bundle.ts).
+  try {
+    if (await lock.tryLock(true)) return;
+  } finally {
+    lock.close();
   }
   const holder = (await readTextIfPresent(`${stateDir}/lock`))?.trim() || "somebody";
   throw new TerminalError(
