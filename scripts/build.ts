@@ -15,6 +15,7 @@
 import { bundle } from "./bundle.ts";
 import { digestInputs } from "./digest.ts";
 import { renderLauncher } from "./launcher.ts";
+import { requireKnown } from "./options.ts";
 import { bakedFlags } from "./permissions.ts";
 import { mustRun, ROOT, run } from "./run.ts";
 import { VERSION } from "../src/version.ts";
@@ -168,6 +169,7 @@ function say(line: string): void {
 }
 
 if (import.meta.main) {
+  requireKnown(Deno.args, ["--require-compile"]);
   try {
     await build({ requireCompile: Deno.args.includes("--require-compile") });
   } catch (error) {

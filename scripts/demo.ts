@@ -5,11 +5,11 @@
  * @module
  */
 import { build } from "./build.ts";
+import { requireKnown } from "./options.ts";
 import { ROOT } from "./run.ts";
 import { setUp } from "./setup.ts";
 
-const unknown = Deno.args.find((arg) => arg !== "--no-install");
-if (unknown !== undefined) throw new Error(`Cannot run the demo with "${unknown}": no such option`);
+requireKnown(Deno.args, ["--no-install"]);
 
 const status = await setUp("demo", { install: Deno.args.length === 0 });
 if (status !== 0) Deno.exit(status);

@@ -10,6 +10,7 @@
  */
 import { build } from "./build.ts";
 import { countTests } from "./junit.ts";
+import { requireKnown } from "./options.ts";
 import { ROOT, run } from "./run.ts";
 import { setUp } from "./setup.ts";
 import { type Check, CHECKS, GATE_TIERS, MACHINE_TIERS, testFiles, type Tier } from "./tiers.ts";
@@ -22,15 +23,13 @@ let passed = 0;
 async function main(args: readonly string[]): Promise<number> {
   const gateOnly = args.includes("--gate");
   const only = args.filter((arg) => !arg.startsWith("-"));
+  const allTiers = gateOnly ? GATE_TIERS : [...GATE_TIERS, ...MACHINE_TIERS];
+  const steps = [...CHECKS, ...allTiers].map(({ name }) => name);
+  requireKnown(args, ["--gate", "--no-install", ...steps]);
   const wanted = (step: { readonly name: string }): boolean =>
     only.length === 0 || only.includes(step.name);
-  const tiers = (gateOnly ? GATE_TIERS : [...GATE_TIERS, ...MACHINE_TIERS]).filter(wanted);
+  const tiers = allTiers.filter(wanted);
   const checks = CHECKS.filter(wanted);
-  const unknown = only.filter((name) => ![...checks, ...tiers].some((step) => step.name === name));
-  if (unknown.length > 0) {
-    say(`Cannot run "${unknown.join(", ")}": no such step`);
-    return 2;
-  }
   if (!gateOnly) {
     const status = await setUp("test", { install: !args.includes("--no-install") });
     if (status !== 0) return status;

@@ -11,6 +11,7 @@
  * @module
  */
 import { TOOL_DIRS } from "../src/io/command.ts";
+import { requireKnown } from "./options.ts";
 import { run } from "./run.ts";
 
 interface Requirement {
@@ -171,6 +172,7 @@ function isPurpose(text: string | undefined): text is Purpose {
 }
 
 if (import.meta.main) {
+  requireKnown(Deno.args.filter((arg) => arg.startsWith("-")), ["--no-install"]);
   const purpose = Deno.args.find((arg) => !arg.startsWith("-"));
   if (!isPurpose(purpose)) {
     say(

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { requireKnown } from "../../scripts/options.ts";
 import { benchAllocator } from "./allocator_bench.ts";
 import { benchKube } from "./kube_bench.ts";
 import { benchPlugin } from "./plugin_bench.ts";
@@ -17,11 +18,7 @@ const RUNS = 3;
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
 async function main(args: readonly string[]): Promise<number> {
-  const unknown = args.filter((arg) => !["--json", "--strict"].includes(arg));
-  if (unknown.length > 0) {
-    print(Deno.stderr, `Cannot use "${unknown.join(" ")}": options are --json and --strict\n`);
-    return 2;
-  }
+  requireKnown(args, ["--json", "--strict"]);
   const executable = new URL("../../dist/flock", import.meta.url).pathname;
   const runs: (readonly Measurement[])[] = [];
   for (let run = 1; run <= RUNS; run++) {
