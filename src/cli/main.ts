@@ -5,7 +5,12 @@
  * @module
  */
 import { Command, CommanderError, Option } from "commander";
-import { AGENT_FLAGS, type AgentSettings, parseAgentSettings } from "../core/agent_settings.ts";
+import {
+  AGENT_FLAGS,
+  type AgentSettings,
+  parseAgentSettings,
+  parsePath,
+} from "../core/agent_settings.ts";
 import {
   DEFAULT_BIRD_CONFIG,
   DEFAULT_BIRD_SOCKET,
@@ -78,13 +83,17 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     setStatus(await agentCommand(agent, options, programs))
   );
 
+  /** Has the paths among a command's options checked before it runs, also those from variables. */
+  const checked = (to: Command): Command => to.hook("preAction", requirePaths);
   const birdPaths = (to: Command): Command =>
     to.option(
       "--bird-socket <PATH>",
       "BIRD's control socket",
       environment("FLOCK_BIRD_SOCKET") ?? DEFAULT_BIRD_SOCKET,
     );
-  birdPaths(command("bird-run", "run BIRD in the foreground, with what the agent has written"))
+  checked(
+    birdPaths(command("bird-run", "run BIRD in the foreground, with what the agent has written")),
+  )
     .option(
       "--bird-config <FILE>",
       "BIRD's configuration",
@@ -98,7 +107,11 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
         ),
       );
     });
-  birdPaths(command("bird-stop", "stop BIRD: gracefully when it is replaced, else with a goodbye"))
+  checked(
+    birdPaths(
+      command("bird-stop", "stop BIRD: gracefully when it is replaced, else with a goodbye"),
+    ),
+  )
     .addOption(new Option("--graceful", "keep the routes at the peers").conflicts("goodbye"))
     .addOption(new Option("--goodbye", "have the peers drop the routes").conflicts("graceful"))
     .action(async (options: { birdSocket: string; graceful?: true; goodbye?: true }) => {
@@ -114,7 +127,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
         "the network configuration list, in the runtime's directory",
         environment("FLOCK_CONFLIST") ?? DEFAULT_CONFLIST,
       );
-  paths(command("install", "put the plugin where the runtime looks for it"))
+  checked(paths(command("install", "put the plugin where the runtime looks for it")))
     .option("--exclusive", "set the runtime's other network configurations aside")
     .action(async (options: { pluginDir: string; conflist: string; exclusive?: true }) => {
       logForPeople();
@@ -124,7 +137,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
         await orFail(() => programs.install({ executable: ownExecutable(), pluginDir, exclusive })),
       );
     });
-  birdPaths(paths(command("uninstall", "remove flock and all it made from this node")))
+  checked(birdPaths(paths(command("uninstall", "remove flock and all it made from this node"))))
     .option(
       "--state-dir <DIR>",
       "what survives a reboot",
@@ -148,6 +161,18 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     });
   command("version", "print the version").action(() => print(`flock ${VERSION}\n`));
   return program;
+}
+
+/** Refuses paths that are not absolute; `flock agent` has its own check, which names all problems. */
+function requirePaths(command: Command): void {
+  for (const option of command.options) {
+    if (!/<(PATH|FILE|DIR)>$/.test(option.flags)) continue;
+    try {
+      parsePath(command.getOptionValue(option.attributeName()));
+    } catch (error) {
+      command.error(`error: ${option.long}: ${messageOf(error)}`, { exitCode: EXIT.usage });
+    }
+  }
 }
 
 /** Runs the agent until SIGTERM or SIGINT. */

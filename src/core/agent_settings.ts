@@ -13,6 +13,10 @@ import {
 } from "./config.ts";
 import { parseDuration } from "./duration.ts";
 
+/** Bounds of the time between two periodic passes, in milliseconds. */
+const MIN_INTERVAL_MS = 100;
+const MAX_INTERVAL_MS = 24 * 3_600_000;
+
 /** What the agent was told. */
 export interface AgentSettings {
   readonly node: string;
@@ -118,7 +122,8 @@ export function parseAgentSettings(
     routeReconcileIntervalMs: checked("route-reconcile-interval", parseInterval) ?? 0,
     metricsAddress: checked("metrics-address", parseHostPort),
     conflist: text("conflist") === "" ? undefined : path("conflist"),
-    sysctls: !(flags["no-sysctls"] ?? isTrue(env("FLOCK_NO_SYSCTLS"))),
+    sysctls: !(flags["no-sysctls"] ??
+      checked("no-sysctls", () => parseSwitch(env("FLOCK_NO_SYSCTLS")))),
     logLevel: checked("log-level", oneOf("debug", "info", "warn", "error")) ?? "info",
     logFormat: checked("log-format", oneOf("json", "text")) ?? "json",
   };
@@ -136,7 +141,12 @@ function flag(
   return { name, variable, value, fallback, help };
 }
 
-function parsePath(value: string): string {
+/**
+ * A path that means the same in every working directory.
+ *
+ * @throws {SyntaxError} when it is not absolute, or holds what no path of ours may
+ */
+export function parsePath(value: string): string {
   if (value.startsWith("/") && !/[\0\n]/.test(value)) return value;
   throw new SyntaxError(`Cannot use path ${JSON.stringify(value)}: it is not absolute`);
 }
@@ -149,8 +159,9 @@ function parseNodeName(value: string): string {
 
 function parseInterval(value: string): number {
   const ms = parseDuration(value);
-  if (ms >= 0) return ms;
-  throw new SyntaxError(`Cannot use duration "${value}": it is negative`);
+  if (ms === 0 || (ms >= MIN_INTERVAL_MS && ms <= MAX_INTERVAL_MS)) return ms;
+  const why = ms < 0 ? "negative" : "neither 0 nor from 100ms to 24h";
+  throw new SyntaxError(`Cannot use duration "${value}": it is ${why}`);
 }
 
 function parseHostPort(value: string): { hostname: string; port: number } | undefined {
@@ -173,6 +184,8 @@ function oneOf<T extends string>(...values: readonly T[]): (value: string) => T 
   };
 }
 
-function isTrue(value: string | undefined): boolean {
-  return value !== undefined && /^(1|t|true)$/i.test(value);
+function parseSwitch(value = ""): boolean {
+  if (/^(1|t|true)$/i.test(value)) return true;
+  if (/^(0|f|false|)$/i.test(value)) return false;
+  throw new SyntaxError(`Cannot use ${JSON.stringify(value)}: it is neither true nor false`);
 }
