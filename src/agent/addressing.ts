@@ -7,12 +7,16 @@ import type { PodOptions } from "../core/annotations.ts";
 import type { Attachment } from "../core/attachment.ts";
 import {
   type Address,
+  bitsOf,
   contains,
   FAMILIES,
   type Family,
   formatAddress,
   formatPrefix,
+  hostPrefix,
   parseAddress,
+  type Prefix,
+  sizeOf,
 } from "../core/cidr.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import { appName, type IidField, parseIpAlgo } from "../core/iid.ts";
@@ -21,7 +25,7 @@ import type { Pod } from "../core/objects.ts";
 import { narrowPools } from "../core/pools.ts";
 import type { LastGiven } from "../io/store.ts";
 import { log } from "../log.ts";
-import type { NodeState } from "./node_state.ts";
+import { connectedPrefixes, type NodeState } from "./node_state.ts";
 
 /** The addresses of one attachment, held. */
 export interface ChosenAddresses {
@@ -135,10 +139,31 @@ function refuseTaken(
       if (prefix) {
         refuse(address, `it is reserved or the node's or a router's (${formatPrefix(prefix)})`);
       }
+      const range = neverGiven(node).find((prefix) => contains(prefix, address));
+      if (range) {
+        refuse(address, `it is in ${formatPrefix(range)}, which is never given to a pod`);
+      }
       const holder = unicast.get(text) ?? (kind === "own" ? anycast.get(text) : undefined);
       if (holder) refuse(address, `pod "${holder.namespace}/${holder.podName}" holds it`);
     }
   }
+}
+
+/**
+ * What no pod can ask for: the first and last addresses of the node's IPv4 prefixes and, unless a guard
+ * says what may be announced, the networks that the node's own links are on.
+ */
+function neverGiven(node: NodeState): readonly Prefix[] {
+  const ends = node.nodePrefixes.filter(({ family }) => family === "ipv4").flatMap((pool) => {
+    const last = pool.value + sizeOf(pool) - 1n;
+    return [pool.value, pool.value + 1n, last].map((value) =>
+      hostPrefix({ family: "ipv4", value })
+    );
+  });
+  const connected = node.config?.announce.allowed === undefined
+    ? connectedPrefixes(node.kernel).filter((p) => p.length < bitsOf(p.family))
+    : [];
+  return [...ends, ...connected];
 }
 
 /**

@@ -78,6 +78,20 @@ Deno.test("chooseAddresses() refuses addresses of the node, a router, a peer, a 
   }
 });
 
+Deno.test("chooseAddresses() refuses what no pod is ever given", async () => {
+  await using f = await Fixture.create();
+  const never = ["10.244.1.0", "10.244.1.1", "10.244.1.7", "198.51.100.0", "198.51.100.50"];
+  for (const address of never) {
+    const error = f.refused({ addresses: address });
+    assertEquals(error.code, 102, address);
+    assertMatch(error.message, /which is never given to a pod$/);
+  }
+  // Where a guard says so, an address of the node's own network may be announced.
+  const allowed = [{ cidr: "198.51.100.0/24" }];
+  await using guarded = await Fixture.create({}, { announce: { allowed } });
+  assertEquals(guarded.choose({ addresses: "198.51.100.50" }).primary.ipv4, "198.51.100.50");
+});
+
 Deno.test("chooseAddresses() refuses what another pod holds, except an anycast address to share", async () => {
   await using f = await Fixture.create();
   f.attachments.push(attachment({

@@ -6,9 +6,9 @@
  */
 import { attachmentKey } from "../core/attachment.ts";
 import type { ClusterSource } from "../core/objects.ts";
+import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
-import type { NodeState } from "./node_state.ts";
 import type { PodNetwork } from "./pod_network.ts";
 
 /** Time between two looks, and how long something must have been leaked, in milliseconds. */
@@ -19,7 +19,7 @@ export interface LeakCollectorOptions {
   readonly network: Pick<PodNetwork, "del" | "detachPending">;
   readonly store: Pick<Store, "list">;
   readonly source: Pick<ClusterSource, "synced" | "pod">;
-  readonly node: Pick<NodeState, "kernel">;
+  readonly ip: Pick<Ip, "observe">;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }
@@ -53,10 +53,11 @@ export class LeakCollector {
 
   /** One look. Nothing is released before the caches are in sync. */
   async collect(): Promise<void> {
-    const { network, store, source, node, now } = this.#o;
+    const { network, store, source, ip, now } = this.#o;
     await network.detachPending();
     if (!source.synced) return;
-    const links = new Set(node.kernel.links.map(({ ifname }) => ifname));
+    const kernel = await ip.observe();
+    const links = new Set(kernel.links.map(({ ifname }) => ifname));
     const since = new Map<string, number>();
     for (const attachment of store.list()) {
       const { namespace, podName, podUid, hostIfname, state, containerId, ifname } = attachment;

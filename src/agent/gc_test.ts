@@ -109,14 +109,14 @@ class Fixture {
       },
       store: { list: () => [...f.attachments] },
       source: f.source,
-      node: {
-        get kernel() {
+      ip: {
+        observe() {
           const link = { up: true, mtu: 1500, mac: "", addresses: [] };
-          return {
+          return Promise.resolve({
             links: f.links.map((ifname) => ({ ifname, ...link })),
             routes: [],
             defaultRoutes: [],
-          };
+          });
         },
       },
       now: () => f.#now,

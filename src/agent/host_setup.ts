@@ -59,7 +59,14 @@ async function remember(
   file: string,
   former: readonly (readonly [string, string])[],
 ): Promise<void> {
-  const known = JSON.parse(await readTextIfPresent(file) ?? "{}") as Record<string, string>;
+  let known: Record<string, string>;
+  try {
+    known = JSON.parse(await readTextIfPresent(file) ?? "{}");
+  } catch (error) {
+    // Pods do not wait for this: what was in it is for uninstalling only, and stays for a person to read.
+    log.error("Could not read the former sysctls", { file, err: error });
+    return;
+  }
   const all = { ...Object.fromEntries(former), ...known };
   await writeFileDurable(file, JSON.stringify(all, null, 2) + "\n");
 }

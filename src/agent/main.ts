@@ -40,6 +40,8 @@ import { cniOperations, createHandler } from "./server.ts";
 
 /** How long requests under way may take to finish when the agent stops, in milliseconds. */
 const STOP_GRACE_MS = 10_000;
+/** How long the loops may take to end after that, in milliseconds. */
+const STOP_LOOPS_MS = 5_000;
 
 /**
  * Runs the agent until the signal aborts. Pods, routes and BIRD stay as they are.
@@ -83,6 +85,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     ipam,
     ip,
     now: () => new Date(),
+    onChange: () => reconciler.markDirty(),
   });
   const speaker = stack.use(new BgpSpeaker({ path: birdConfig, birdc }));
   const passwords = new PeerPasswords({
@@ -125,7 +128,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     holds.update(source.pods());
     if (await node.update(source)) {
       passwords.wake();
-      reconciler.markDirty();
+      reconciler.markDirty({ planned: true });
     }
     for (const reporter of reporters) reporter.wake();
     if (settings.conflist !== undefined && network.notReady === undefined) {
@@ -151,7 +154,7 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
     stack.use(serveHealth(settings.metricsAddress, health));
   }
 
-  const leaks = new LeakCollector({ network, store, source, node, now: Date.now });
+  const leaks = new LeakCollector({ network, store, source, ip, now: Date.now });
   const loops = Promise.all([
     source.run(stop.signal),
     reconciler.run(stop.signal),
@@ -166,7 +169,8 @@ export async function runAgent(settings: AgentSettings, signal: AbortSignal): Pr
   );
   log.info("Stopping agent");
   await server.stop(STOP_GRACE_MS);
-  await loops;
+  // What hangs in a read of a file or of the network is left to the end of the process.
+  await Promise.race([loops, new Promise((resolve) => setTimeout(resolve, STOP_LOOPS_MS))]);
   if (!signal.aborted) throw stop.signal.reason;
 }
 

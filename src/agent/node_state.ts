@@ -111,7 +111,8 @@ export class NodeState {
     const own = source.nodeConfig(this.#node);
     this.#object = own;
     if (own === undefined) {
-      if (this.#seen === "" || this.#seen === "gone") return false;
+      if (this.#config === undefined) return source.damaged === true && await this.#restore();
+      if (this.#seen === "gone") return false;
       this.#seen = "gone";
       log.warn("NodeConfig is gone, the last one stays in force", { node: this.#node });
       return false;
@@ -122,7 +123,6 @@ export class NodeState {
     );
     const seen = JSON.stringify([object.annotations, object.spec]);
     if (seen === this.#seen) return false;
-    const isFirst = this.#seen === "";
     this.#seen = seen;
     try {
       const { config, warnings } = parseNodeConfig(object);
@@ -140,7 +140,7 @@ export class NodeState {
         generation: object.generation,
         err: error,
       });
-      return isFirst && await this.#restore();
+      return this.#config === undefined && await this.#restore();
     }
     await writeFileDurable(this.#file, JSON.stringify(object)).catch((error) =>
       log.warn("Could not remember NodeConfig", { file: this.#file, err: error })
@@ -148,7 +148,7 @@ export class NodeState {
     return true;
   }
 
-  /** The last good one of an earlier run, where the one that is there now is refused. */
+  /** The last good one of an earlier run, where there is none now, or one that is refused. */
   async #restore(): Promise<boolean> {
     try {
       const text = await readTextIfPresent(this.#file);

@@ -75,6 +75,19 @@ Deno.test("update() restores the last good NodeConfig over a restart, and says w
   assertStringIncludes(restarted.error!, "10.244.1.0/33");
 });
 
+Deno.test("update() restores the last good NodeConfig when its file cannot be read, not when it is gone", async () => {
+  await using f = new Fixture();
+  f.source.putConfig("n1", GOOD);
+  await f.node.update(f.source);
+  f.source.removeConfig("n1");
+  const restarted = new NodeState("n1", f.dir);
+  assertEquals(await restarted.update(f.source), false);
+  assertEquals(restarted.config, undefined);
+  f.source.damaged = true;
+  assertEquals(await restarted.update(f.source), true);
+  assertEquals(restarted.nodePrefixes.length, 2);
+});
+
 Deno.test("update() has no NodeConfig in force when there never was a good one", async () => {
   await using f = new Fixture();
   f.source.putConfig("n1", BAD);

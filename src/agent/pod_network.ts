@@ -12,6 +12,7 @@
  */
 import { parsePodAnnotations } from "../core/annotations.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
+import { formatAddress } from "../core/cidr.ts";
 import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
 import type { CniResult } from "../core/cni_result.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
@@ -58,6 +59,8 @@ export interface PodNetworkOptions {
   readonly ipam: Ipam;
   readonly ip: Ip;
   readonly now: () => Date;
+  /** Called after every attachment that came or went. */
+  readonly onChange: () => void;
 }
 
 /** The attachments of this node. */
@@ -80,6 +83,7 @@ export class PodNetwork {
     if (node.config === undefined) {
       return node.error ?? `there is no NodeConfig "${nodeName}"`;
     }
+    if (node.nodePrefixes.length === 0) return `NodeConfig "${nodeName}" has no prefix`;
     return undefined;
   }
 
@@ -113,6 +117,7 @@ export class PodNetwork {
       // Nor is it for a container that was added again after it.
       if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
       await this.#detach(attachment);
+      this.#o.onChange();
     });
   }
 
@@ -141,7 +146,7 @@ export class PodNetwork {
         ...(attachment.netns === "" || netns === attachment.netns
           ? []
           : [`network namespace is ${netns}, not ${attachment.netns}`]),
-        ...checkResult(attachment, prevResult),
+        ...checkResult(attachment, prevResult, pod),
         ...checkHost(wiring, node.nodePrefixes, host),
         ...checkPod(wiring, pod),
       ];
@@ -155,17 +160,19 @@ export class PodNetwork {
   }
 
   /**
-   * Detaches what is not in the list of valid attachments. An empty list could be a runtime's mistake:
+   * Detaches what of a network is not in the list of valid attachments. An empty list could be a runtime's mistake:
    * then only what has lost its namespace goes.
    *
    * @throws {AggregateError} after having tried all
    */
-  async collectGarbage(valid: readonly AttachmentId[] | null): Promise<void> {
+  async collectGarbage(network: string, valid: readonly AttachmentId[] | null): Promise<void> {
     const keys = new Set((valid ?? []).map(attachmentKey));
     const isGarbage = (a: Attachment): boolean =>
       keys.size > 0 ? !keys.has(attachmentKey(a)) : isGone(a.netns);
     await this.#detachAll(
-      this.#o.store.list().filter((a) => a.state === "committed" && isGarbage(a)),
+      this.#o.store.list().filter((a) =>
+        a.state === "committed" && (a.network ?? network) === network && isGarbage(a)
+      ),
       "Collected garbage",
     );
   }
@@ -189,6 +196,7 @@ export class PodNetwork {
           const { namespace, podName, containerId, ifname } = attachment;
           await this.#detach(attachment);
           log.info(msg, { pod: `${namespace}/${podName}`, containerId, ifname });
+          this.#o.onChange();
         })
       ),
     );
@@ -207,6 +215,9 @@ export class PodNetwork {
     const existing = store.get(attachmentKey(request));
     if (existing?.state === "committed" && existing.netns === request.netns) {
       return existing.result as CniResult;
+    }
+    if (existing?.state === "committed" && existing.netns === "") {
+      return await this.#adopt(existing, request);
     }
     const notReady = this.notReady;
     if (notReady !== undefined) {
@@ -232,11 +243,20 @@ export class PodNetwork {
       const result = resultOf(wiring, request.conf.dns);
       await stored(store.put({ ...attachment, state: "committed", result }));
       signal.throwIfAborted();
+      this.#o.onChange();
       return result;
     } catch (error) {
       await this.#undo(attachment);
       throw error;
     }
+  }
+
+  /** A recovered attachment learns its sandbox's path from an ADD that is repeated. */
+  async #adopt(recovered: Attachment, { netns, conf }: AddRequest): Promise<CniResult> {
+    const wiring = { ...wiringOf(recovered), netns };
+    const result = resultOf(wiring, conf.dns);
+    await stored(this.#o.store.put({ ...recovered, netns, network: conf.name, result }));
+    return result;
   }
 
   /** Holds addresses and a name, and begins to store them; all in one turn, so that none is given twice. */
@@ -265,12 +285,14 @@ export class PodNetwork {
       podName: pod.name,
       podUid: pod.uid,
       ownerUid: pod.owner?.uid,
+      network: conf.name,
       hostIfname: hostIfnameOf(request, (name) => attachments.some((a) => a.hostIfname === name)),
       netns,
       ip6: chosen.primary.ipv6,
       ip4: chosen.primary.ipv4,
       anycast: chosen.anycast.length > 0 ? chosen.anycast : undefined,
       addresses: chosen.extra.length > 0 ? chosen.extra : undefined,
+      asked: options.addresses.length > 0 ? options.addresses.map(formatAddress) : undefined,
       state: "pending",
       allocatedAt: this.#o.now().toISOString(),
     };

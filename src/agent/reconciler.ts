@@ -8,9 +8,15 @@
  * @module
  */
 import { renderBirdConfig } from "../core/bird_config.ts";
-import { parsePrefix } from "../core/cidr.ts";
+import type { Attachment } from "../core/attachment.ts";
+import { formatAddress, parsePrefix, type Prefix } from "../core/cidr.ts";
 import { PROTO_ANNOUNCED } from "../core/config.ts";
-import { desiredRoutes, diffRoutes } from "../core/desired_state.ts";
+import {
+  type DesiredRoute,
+  desiredRoutes,
+  diffRoutes,
+  type RouteChange,
+} from "../core/desired_state.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
@@ -27,16 +33,23 @@ export interface ReconcilerOptions {
   readonly store: Store;
   readonly node: NodeState;
   readonly bgpInput: BgpInput;
-  readonly speaker: Pick<BgpSpeaker, "apply">;
+  readonly speaker: Pick<BgpSpeaker, "apply" | "state">;
   /** Milliseconds between periodic passes; 0: none. */
   readonly intervalMs: number;
 }
+
+/** When to look again at routes that wait for BIRD, in milliseconds. */
+const RETRY_HELD_MS = 250;
+/** Shortest time between the beginnings of two passes, in milliseconds. */
+const GAP_MS = 200;
 
 /** Keeps the node's routes and BIRD's configuration as they should be. */
 export class Reconciler {
   readonly #o: ReconcilerOptions;
   #dirty = Promise.withResolvers<void>();
   #firstPass = true;
+  /** The next pass makes what is new; others repair what somebody else changed. */
+  #planned = true;
   /** When the pass under way began (`performance.now`). */
   #passSince: number | undefined;
   /** Routes that could not be installed, as last logged. */
@@ -56,8 +69,13 @@ export class Reconciler {
     return !this.#firstPass;
   }
 
-  /** Asks for a pass. Several asked for while one runs are one. */
-  markDirty(): void {
+  /**
+   * Asks for a pass. Several asked for while one runs are one.
+   *
+   * @param options.planned the pass is going to change what an operator changed: no repair
+   */
+  markDirty(options: { readonly planned?: boolean } = {}): void {
+    if (options.planned) this.#planned = true;
     this.#dirty.resolve();
   }
 
@@ -66,14 +84,19 @@ export class Reconciler {
     const stop = (): void => this.markDirty();
     signal.addEventListener("abort", stop);
     let retryMs = 0;
+    let lastBegin = -Infinity;
     while (!signal.aborted) {
       await this.#wait(retryMs || this.#o.intervalMs);
       if (signal.aborted) break;
+      // The first one asked for runs at once; those that follow on its heels share one.
+      const early = lastBegin + GAP_MS - performance.now();
+      if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+      lastBegin = performance.now();
       this.#dirty = Promise.withResolvers<void>();
       this.#passSince = performance.now();
       try {
-        await this.pass();
-        retryMs = 0;
+        // Routes that wait for BIRD are asked for again soon.
+        retryMs = await this.pass() ? 0 : RETRY_HELD_MS;
       } catch (error) {
         retryMs = Math.min(Math.max(retryMs * 2, RETRY_MIN_MS), RETRY_MAX_MS);
         log.warn("Could not reconcile", { err: error, retryInMs: retryMs });
@@ -87,13 +110,14 @@ export class Reconciler {
   /**
    * One pass. Without a NodeConfig nothing is known, so nothing is touched.
    *
+   * @returns false when a change waits for BIRD
    * @throws {Error} when the kernel cannot be read, or routes could not be installed
    */
-  async pass(): Promise<void> {
+  async pass(): Promise<boolean> {
     const { ip, store, node, bgpInput, speaker } = this.#o;
     const kernel = await ip.observe();
     node.kernel = kernel;
-    if (node.config === undefined) return;
+    if (node.config === undefined) return true;
 
     const attachments = store.list();
     const pending = new Set(
@@ -105,25 +129,37 @@ export class Reconciler {
       links: kernel.links,
     });
     const changes = diffRoutes(desired, kernel.routes, (dev) => pending.has(dev));
-    if (changes.length > 0) {
-      const failed = await ip.changeRoutes(changes.map(({ line }) => line));
-      const failedLines = new Set(failed.map(({ line }) => line));
-      for (const { kind, dst, line } of changes) {
-        if (failedLines.has(line)) continue;
-        const msg = kind === "remove" ? "Removed stray route" : "Installed route";
-        // The first pass after a start makes what is missing; later ones repair.
-        if (this.#firstPass) log.info(msg, { prefix: dst });
-        else log.warn(msg, { prefix: dst });
-      }
-      this.#logFailures(failed);
-    } else this.#logFailures([]);
-    this.#firstPass = false;
-
-    const kept = desired.filter(({ protocol }) => protocol === PROTO_ANNOUNCED)
-      .map(({ dst }) => parsePrefix(dst));
-    const input = await bgpInput.gather(kept);
+    const announced = new Set(
+      kernel.routes.filter((r) => r.protocol === String(PROTO_ANNOUNCED)).map(({ dst }) => dst),
+    );
+    // A pod's address is announced by itself, or by its prefix, at every moment: its own route comes
+    // before BIRD loses the prefix, and goes when BIRD has it.
+    const isDemotion = ({ kind, dst }: RouteChange): boolean =>
+      kind === "install" && announced.has(dst);
+    await this.#change(changes.filter((change) => !isDemotion(change)));
+    const input = await bgpInput.gather(keptAddresses(attachments, desired));
     if (input) speaker.apply(renderBirdConfig(input));
-    log.debug("Reconciled", { changes: changes.length, routes: desired.length });
+    const demotions = changes.filter(isDemotion);
+    const { applied, error } = speaker.state;
+    const isHeld = demotions.length > 0 && !applied && error === undefined;
+    if (!isHeld && demotions.length > 0) await this.#change(demotions);
+    this.#planned = isHeld;
+    this.#firstPass = false;
+    log.debug("Reconciled", { changes: changes.length, routes: desired.length, waiting: isHeld });
+    return !isHeld;
+  }
+
+  async #change(changes: readonly RouteChange[]): Promise<void> {
+    const failed = changes.length === 0
+      ? []
+      : await this.#o.ip.changeRoutes(changes.map(({ line }) => line));
+    const failedLines = new Set(failed.map(({ line }) => line));
+    const write = this.#planned ? log.info : log.warn;
+    for (const { kind, dst, line } of changes) {
+      if (failedLines.has(line)) continue;
+      write(kind === "remove" ? "Removed stray route" : "Installed route", { prefix: dst });
+    }
+    this.#logFailures(failed);
   }
 
   #logFailures(failed: readonly { line: string; reason: string }[]): void {
@@ -141,4 +177,18 @@ export class Reconciler {
     await this.#dirty.promise;
     clearTimeout(timer);
   }
+}
+
+/**
+ * Addresses that pods were given from prefixes the node had then: they are announced one by one, also
+ * where a guard is set. What an annotation asked for has to be inside what is allowed now.
+ */
+function keptAddresses(
+  attachments: readonly Attachment[],
+  desired: readonly DesiredRoute[],
+): readonly Prefix[] {
+  const asked = new Set(attachments.flatMap((attachment) => attachment.asked ?? []));
+  return desired.filter(({ protocol }) => protocol === PROTO_ANNOUNCED)
+    .map(({ dst }) => parsePrefix(dst))
+    .filter((prefix) => !asked.has(formatAddress(prefix)));
 }

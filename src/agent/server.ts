@@ -44,14 +44,14 @@ export function cniOperations(
       return network.check(idOf(request), request.netns ?? "", decodeResult(conf.prevResult));
     },
     GC: (request) => {
-      const valid = parseNetConf(stdinOf(request)).validAttachments;
+      const { name, validAttachments: valid } = parseNetConf(stdinOf(request));
       if (valid === undefined) {
         throw new CniError(
           CniCode.invalidConfig,
           'Cannot collect garbage: "cni.dev/valid-attachments" is missing',
         );
       }
-      return network.collectGarbage(valid);
+      return network.collectGarbage(name, valid);
     },
     STATUS: async () => {
       const reason = network.notReady;

@@ -39,7 +39,7 @@ Deno.test("createHandler() gives each verb what it needs", async () => {
     { containerId: "c1", ifname: "eth0" },
     "/run/netns/x",
   ]);
-  assertEquals(gc, ["collectGarbage", [{ containerId: "c1", ifname: "eth0" }]]);
+  assertEquals(gc, ["collectGarbage", "flock", [{ containerId: "c1", ifname: "eth0" }]]);
   assertEquals(f.calls.length, 4);
 });
 

@@ -110,9 +110,10 @@ async function runVerb(
       return undefined;
     case "STATUS":
       await ask().catch((error) => {
-        throw error instanceof AgentAbsentError
-          ? new CniError(CniCode.notAvailable, error.message, { cause: error.cause })
-          : error;
+        // 50 is also for an agent that is there and does not answer.
+        const isAway = error instanceof AgentAbsentError ||
+          (error instanceof CniError && error.code === CniCode.tryAgainLater);
+        throw isAway ? new CniError(CniCode.notAvailable, error.message, { cause: error }) : error;
       });
       return undefined;
     case "VERSION":

@@ -5,6 +5,9 @@
  * @module
  */
 
+import { parseAddress } from "./cidr.ts";
+import { isHostIfname } from "./wiring.ts";
+
 /** What is remembered of an attachment. Addresses are canonical texts without a length. */
 export interface Attachment {
   readonly containerId: string;
@@ -24,6 +27,10 @@ export interface Attachment {
   readonly anycast?: readonly string[];
   /** Further addresses on the container interface. */
   readonly addresses?: readonly string[];
+  /** Those of its addresses that an annotation asked for; the others were given from the node's pools. */
+  readonly asked?: readonly string[];
+  /** Name of the CNI network; unknown after a loss of state. */
+  readonly network?: string;
   /** Pending: being wired, torn down when the agent starts. Committed: in use. */
   readonly state: "pending" | "committed";
   /** RFC 3339. */
@@ -62,8 +69,17 @@ const TEXT_FIELDS = [
   ["netns", "netns"],
   ["allocated_at", "allocatedAt"],
 ] as const;
-const OPTIONAL_TEXT_FIELDS = [["owner_uid", "ownerUid"], ["ip6", "ip6"], ["ip4", "ip4"]] as const;
-const LIST_FIELDS = [["anycast", "anycast"], ["addresses", "addresses"]] as const;
+const OPTIONAL_TEXT_FIELDS = [
+  ["owner_uid", "ownerUid"],
+  ["ip6", "ip6"],
+  ["ip4", "ip4"],
+  ["network", "network"],
+] as const;
+const LIST_FIELDS = [
+  ["anycast", "anycast"],
+  ["addresses", "addresses"],
+  ["asked", "asked"],
+] as const;
 
 /** Renders the file of allocations: one attachment per line, sorted, so that it can be read and compared. */
 export function renderState(state: StoredState): string {
@@ -97,6 +113,12 @@ export function parseState(text: string): StoredState {
     const key = attachmentKey(attachment);
     if (seen.has(key)) throw new TypeError(`allocations[${n}] is a second "${key}"`);
     seen.add(key);
+    for (const address of unicastOf(attachment)) {
+      if (seen.has(address)) {
+        throw new TypeError(`allocations[${n}] is a second one with ${address}`);
+      }
+      seen.add(address);
+    }
   }
   const lastGiven = asRecord(raw.last_given ?? {}, "last_given");
   return {
@@ -135,11 +157,28 @@ function fromWire(value: unknown, path: string): Attachment {
     .map(([key, field]) => [field, asText(raw[key], `${path}.${key}`)]);
   const lists = LIST_FIELDS.filter(([key]) => isGiven(raw[key]))
     .map(([key, field]) => [field, asTexts(raw[key], `${path}.${key}`)]);
-  return {
+  const attachment: Attachment = {
     ...Object.fromEntries([...texts, ...optional, ...lists]) as Omit<Attachment, "state">,
     state,
     ...(isGiven(raw.result) ? { result: raw.result } : {}),
   };
+  if (!isHostIfname(attachment.hostIfname)) {
+    throw wrongType(`${path}.host_ifname`, "the name of a link of ours", raw.host_ifname);
+  }
+  for (const address of [...unicastOf(attachment), ...attachment.anycast ?? []]) {
+    try {
+      parseAddress(address);
+    } catch {
+      throw wrongType(path, "a holder of addresses", address);
+    }
+  }
+  if (state === "committed") asRecord(raw.result, `${path}.result`);
+  return attachment;
+}
+
+/** The addresses that nobody else may have. */
+function unicastOf({ ip6, ip4, addresses = [] }: Attachment): readonly string[] {
+  return [ip6, ip4, ...addresses].filter((address) => address !== undefined);
 }
 
 function parseJson(text: string): unknown {

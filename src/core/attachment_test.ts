@@ -53,6 +53,24 @@ Deno.test("renderState() writes the documented fields", () => {
   });
 });
 
+Deno.test("parseState() refuses what the agent cannot have written", () => {
+  const damaged = (change: Partial<Record<string, unknown>>, more: object[] = []): string => {
+    const raw = JSON.parse(renderState(STATE));
+    raw.allocations = [{ ...raw.allocations[0], ...change }, ...more];
+    return JSON.stringify(raw);
+  };
+  const second = { ...JSON.parse(renderState(STATE)).allocations[0], container_id: "c2" };
+  for (
+    const [text, says] of [
+      [damaged({ host_ifname: "eth0" }), 'allocations[0].host_ifname is "eth0"'],
+      [damaged({ ip4: "10.0.0.300" }), 'allocations[0] is "10.0.0.300"'],
+      [damaged({ anycast: ["x"] }), 'allocations[0] is "x"'],
+      [damaged({ result: null }), "allocations[0].result is null"],
+      [damaged({}, [second]), "allocations[1] is a second one with 2001:db8::1"],
+    ] as const
+  ) assertThrows(() => parseState(text), TypeError, says);
+});
+
 Deno.test("renderState() gives equal bytes for equal states, one line per attachment", () => {
   const other = { ...FULL, ifname: "eth1" };
   const text = renderState({ ...STATE, attachments: [FULL, other] });
@@ -70,18 +88,18 @@ Deno.test("parseState() gives back what was rendered", () => {
     podName: text,
     podUid: text,
     ownerUid: text,
-    hostIfname: text,
+    hostIfname: fc.nat(0xffffffff).map((n) => `flock${n.toString(16).padStart(8, "0")}`),
     netns: text,
-    ip6: text,
-    ip4: text,
-    anycast: fc.array(text),
-    addresses: fc.array(text),
+    anycast: fc.array(fc.ipV4()),
+    asked: fc.array(text),
+    network: text,
     state: fc.constantFrom("pending" as const, "committed" as const),
     allocatedAt: text,
-    result: fc.jsonValue().filter((value) => value !== null)
+    result: fc.dictionary(fc.string(), fc.jsonValue())
       .map((value): unknown => JSON.parse(JSON.stringify(value))),
   }, {
     requiredKeys: [
+      "result",
       "containerId",
       "ifname",
       "namespace",
@@ -93,7 +111,15 @@ Deno.test("parseState() gives back what was rendered", () => {
       "allocatedAt",
     ],
   });
-  const list = fc.uniqueArray(attachment, { selector: (a) => a.containerId });
+  // No two have an address in common.
+  const list = fc.uniqueArray(attachment, { selector: (a) => a.containerId }).map((all) =>
+    all.map((a, n): Attachment => ({
+      ...a,
+      ip6: `2001:db8::${(n + 1).toString(16)}`,
+      ip4: `10.0.${n >> 8}.${n & 255}`,
+      addresses: [`2001:db8:1::${(n + 1).toString(16)}`],
+    }))
+  );
   fc.assert(
     fc.property(list, text, (attachments, node) => {
       const parsed = parseState(renderState({ ...STATE, node, attachments }));

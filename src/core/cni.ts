@@ -118,7 +118,8 @@ export function parseEnvironment(get: (name: string) => string | undefined): Cni
 /** True for a name the kernel takes for a link (dev_valid_name) and `ip -batch` takes as a word. */
 function isIfname(name: string): boolean {
   // deno-lint-ignore no-control-regex
-  return /^[^\s/:"'#\\\x00-\x1f]{1,15}$/.test(name) && name !== "." && name !== "..";
+  return /^[^\s/:"'#\\\x00-\x1f]{1,15}$/.test(name) && name !== "." && name !== ".." &&
+    new TextEncoder().encode(name).length <= 15;
 }
 
 /** True for an absolute path that `ip -batch` takes as a word. */

@@ -93,6 +93,8 @@ export interface ClusterEvent {
 export interface ClusterSource {
   /** True once everything was read at least once. */
   readonly synced: boolean;
+  /** True when something there cannot be read: what seems to be absent may be in it. */
+  readonly damaged?: boolean;
   /** All pods known, any node's. */
   pods(): Iterable<Pod>;
   /** One pod, from what is cached. */

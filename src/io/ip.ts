@@ -286,7 +286,8 @@ function explain(error: unknown, batch: readonly string[], netns: string): unkno
   return new CniError(
     CniCode.wiringFailed,
     `Cannot run "ip ${failed.line}": ${failed.reason}`,
-    { cause: error },
+    // Not the command itself: it is a script of ours.
+    { cause: error, details: error.stderr.trim() },
   );
 }
 

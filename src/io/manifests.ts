@@ -100,6 +100,12 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
     }
   }
 
+  get damaged(): boolean {
+    return this.#files.values().some(({ problem, objects }) =>
+      problem !== undefined && objects.length === 0
+    );
+  }
+
   nodeConfig(name: string): NodeConfigObject | undefined {
     return this.#nodeConfigs.get(name);
   }

@@ -259,7 +259,7 @@ Deno.test("a second agent is refused, naming the holder, until the first ends", 
 Deno.test("an agent killed while it writes leaves a whole file with all it acknowledged", async () => {
   await using dir = await tempDir();
   const code = `for (let n = 0;; n++) {
-    await store.put({ ...attachment, containerId: "c" + n });
+    await store.put({ ...attachment, containerId: "c" + n, ip6: "2001:db8::" + n.toString(16) });
     console.log(n);
     if (n >= 20) await store.remove("c" + (n - 20) + "/eth0");
   }`;
@@ -299,7 +299,7 @@ async function startAgent(stateDir: string, code: string): Promise<Agent> {
     ${code}`,
   );
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--no-check", "--no-config", program],
+    args: ["run", "-A", "--no-check", `--config=${CONFIG}`, program],
     stdin: "null",
     stdout: "piped",
   }).spawn();
@@ -340,6 +340,7 @@ function attachment(n: number, state: Attachment["state"] = "committed"): Attach
     ip6: `2001:db8::${n.toString(16)}`,
     state,
     allocatedAt: "2026-01-01T00:00:00Z",
+    ...(state === "committed" ? { result: { ips: [] } } : {}),
   };
 }
 
@@ -347,6 +348,8 @@ function onDisk(stateDir: string): string[] {
   const { attachments } = parseState(Deno.readTextFileSync(`${stateDir}/allocations.json`));
   return attachments.map((a) => `${attachmentKey(a)} ${a.state}`).sort();
 }
+
+const CONFIG = new URL("../../deno.json", import.meta.url).pathname;
 
 async function until(condition: () => boolean): Promise<void> {
   const deadline = Date.now() + 20_000;

@@ -8,6 +8,7 @@ import type { ClusterNode, ClusterSource, NodeConfigObject, Pod } from "../../sr
 
 export class FakeSource implements ClusterSource {
   synced = true;
+  damaged = false;
   /** Pods that only the API server has; an error means it is away. */
   api: readonly Pod[] | Error = [];
   /** How often the API server was asked. */

@@ -261,6 +261,42 @@ testWith("netns: CHECK compares prevResult, sandbox and container", ["root", "bi
     });
     assertRefused(answer, 104, `prevResult lacks interface eth0 in ${pod.netnsPath}`);
   });
+  const { interfaces, ips, routes } = pod.result as unknown as {
+    interfaces: Record<string, unknown>[];
+    ips: Record<string, unknown>[];
+    routes: Record<string, unknown>[];
+  };
+  const [hostEnd, podEnd] = interfaces;
+  const wrong: Readonly<Record<string, readonly [Record<string, unknown>, string]>> = {
+    "hardware address": [
+      { interfaces: [hostEnd, { ...podEnd, mac: "02:00:00:00:00:99" }] },
+      "prevResult has hardware address 02:00:00:00:00:99 for eth0",
+    ],
+    "host interface": [
+      { interfaces: [{ ...hostEnd, name: "other0" }, podEnd] },
+      `prevResult lacks interface ${hostEnd!.name} of the node`,
+    ],
+    "gateway": [
+      { ips: [{ ...ips[0], gateway: "fe80::2" }, ...ips.slice(1)] },
+      "prevResult has gateway fe80::2 for",
+    ],
+    "address that is not there": [
+      { ips: [...ips, { address: "10.244.1.200/32", interface: 1 }] },
+      "address 10.244.1.200/32 of prevResult is missing on eth0",
+    ],
+    "route that is not there": [
+      { routes: [...routes, { dst: "203.0.113.0/26", gw: "169.254.1.1" }] },
+      "route 203.0.113.0/26 via 169.254.1.1 of prevResult is missing",
+    ],
+  };
+  for (const [what, [change, says]] of Object.entries(wrong)) {
+    await t.step(`prevResult with another ${what}`, async () => {
+      const answer = await node.cni("CHECK", pod, {
+        conf: { prevResult: { ...result, ...change } },
+      });
+      assertRefused(answer, 104, says);
+    });
+  }
   await t.step("another pod's prevResult", async () => {
     const conf = { prevResult: other.pod.result };
     assertRefused(await node.cni("CHECK", pod, { conf }), 104, "prevResult lacks");

@@ -228,6 +228,11 @@ testWith("netns: GC removes what is not valid any more, and nothing in doubt", N
     }
     for (const { pod } of [a, b, c]) await node.check(pod);
   });
+  await t.step("nothing of another network", async () => {
+    const conf = { name: "other", "cni.dev/valid-attachments": valid(a.pod) };
+    assertEquals((await gc(conf)).code, 0);
+    assertEquals(await stored(), 3);
+  });
   await t.step("what is not in the list, under its old name too", async () => {
     const answer = await gc({ "cni.dev/valid-attachments": valid(a.pod, b.pod) });
     assertEquals([answer.code, answer.stdout, answer.stderr], [0, "", ""]);
