@@ -171,6 +171,18 @@ testWith("netns: a bad NodeConfig is refused whole and takes nothing down", NEED
   });
 });
 
+testWith("netns: a named pipe among the manifests holds nothing up", NEEDS, async () => {
+  await using host = await createCniHost();
+  const { node } = host;
+  await node.exec(["mkfifo", `${node.manifestsDir}/f.yaml`]);
+  for (let n = 0; n < 2; n++) {
+    await using made = await createTestPod(node);
+    await node.add(made.pod);
+    await node.del(made.pod);
+  }
+  assertEquals((await node.stopAgent())?.code, 0);
+});
+
 async function refusalsOf(node: Node): Promise<number> {
   const log = await Deno.readTextFile(`${node.dir}/agent.log`);
   return log.split('"Refused NodeConfig"').length;
