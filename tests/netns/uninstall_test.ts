@@ -152,6 +152,7 @@ async function writeAllocation(node: NodeToClean, bootId: string): Promise<void>
     ...{ containerId: "c1", ifname: "eth0", namespace: "ns", podName: "web-0", podUid: "u" },
     ...{ netns: "/run/netns/x", hostIfname: VETH, state: "committed", anycast: [], addresses: [] },
     allocatedAt: "2026-01-01T00:00:00Z",
+    result: {},
   };
   const state = { node: "a", bootId, lastGiven: {}, attachments: [attachment] };
   await Deno.writeTextFile(`${node.stateDir}/allocations.json`, renderState(state));
