@@ -27,18 +27,13 @@ import {
   podRemovalBatch,
   type Wiring,
 } from "../core/wiring.ts";
-import {
-  checkHost,
-  checkPod,
-  hostSysctls,
-  podSysctls,
-  podSysctlWrites,
-} from "../core/wiring_check.ts";
+import { hostSysctls, podSysctlWrites } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { addressesOf, chooseAddresses } from "./addressing.ts";
-import { checkResult, resultOf, wiringOf } from "./attachment_wiring.ts";
+import { checkAttachment } from "./attachment_check.ts";
+import { resultOf, wiringOf } from "./attachment_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
 import { findPod } from "./pod_lookup.ts";
@@ -137,25 +132,7 @@ export class PodNetwork {
           `Cannot check attachment "${key}": it is not known`,
         );
       }
-      const wiring = wiringOf(attachment);
-      const [host, pod] = await Promise.all([
-        ip.inspectHost(wiring.hostIfname, Object.keys(hostSysctls(wiring))),
-        ip.inspectPod(netns, Object.keys(podSysctls(wiring))),
-      ]);
-      const problems = [
-        ...(attachment.netns === "" || netns === attachment.netns
-          ? []
-          : [`network namespace is ${netns}, not ${attachment.netns}`]),
-        ...checkResult(attachment, prevResult, pod),
-        ...checkHost(wiring, node.nodePrefixes, host),
-        ...checkPod(wiring, pod),
-      ];
-      if (problems.length > 0) {
-        throw new CniError(
-          CniCode.wiringFailed,
-          `Cannot confirm attachment "${key}": ${problems.join("; ")}`,
-        );
-      }
+      await checkAttachment(attachment, netns, prevResult, { ip, nodePrefixes: node.nodePrefixes });
     });
   }
 

@@ -41,7 +41,7 @@ export interface ReconcilerOptions {
 /** When to look again at routes that wait for BIRD, in milliseconds. */
 const RETRY_HELD_MS = 250;
 /** Shortest time between the beginnings of two passes, in milliseconds. */
-const GAP_MS = 200;
+const GAP_MS = 500;
 
 /** Keeps the node's routes and BIRD's configuration as they should be. */
 export class Reconciler {

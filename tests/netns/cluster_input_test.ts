@@ -180,7 +180,6 @@ testWith("netns: a named pipe among the manifests holds nothing up", NEEDS, asyn
     await node.add(made.pod);
     await node.del(made.pod);
   }
-  assertEquals((await node.stopAgent())?.code, 0);
 });
 
 async function refusalsOf(node: Node): Promise<number> {
