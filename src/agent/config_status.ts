@@ -51,6 +51,8 @@ export class ConfigStatus {
   #failing = false;
   #refused: string | undefined;
   #peers: readonly PeerStatus[] = [];
+  /** The MTU that was in force at the last look; `null` before the first. */
+  #mtu: number | undefined | null = null;
   /** Peers whose going down was told. */
   readonly #down = new Set<string>();
 
@@ -119,11 +121,12 @@ export class ConfigStatus {
   }
 
   #tell(peers: readonly PeerStatus[]): void {
-    const { node } = this.#o;
+    const { node, attachments } = this.#o;
     if (node.error !== undefined && node.error !== this.#refused) {
       this.#record("Warning", "Refused", node.error);
     }
     this.#refused = node.error;
+    if (node.config !== undefined) this.#tellMtu(node.config.mtu, attachments().length > 0);
     for (const { peer, state } of peers) {
       const before = this.#peers.find((one) => one.peer === peer)?.state;
       if (before === "Established" && state !== "Established") {
@@ -134,6 +137,14 @@ export class ConfigStatus {
       }
     }
     this.#peers = peers;
+  }
+
+  #tellMtu(mtu: number | undefined, hasPods: boolean): void {
+    if (this.#mtu !== null && mtu !== this.#mtu && hasPods) {
+      const now = mtu === undefined ? "the MTU of the node's way out" : `MTU ${mtu}`;
+      this.#record("Normal", "MtuChanged", `New pods get ${now}; running ones keep theirs`);
+    }
+    this.#mtu = mtu;
   }
 
   #record(type: "Normal" | "Warning", reason: string, message: string): void {

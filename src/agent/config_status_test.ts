@@ -185,6 +185,26 @@ Deno.test("ConfigStatus tells of a refused object and of sessions that go and co
   assertEquals(f.condition("Accepted"), "False Invalid");
 });
 
+Deno.test("ConfigStatus tells that running pods keep their MTU", async () => {
+  const f = new Fixture();
+  f.attachments = [{} as Attachment];
+  const look = async (spec: Record<string, unknown>): Promise<void> => {
+    f.node.config =
+      parseNodeConfig({ name: "n1", annotations: {}, spec: { ...SPEC, ...spec } }).config;
+    await f.look();
+  };
+  await look({});
+  await look({ mtu: 1400 });
+  await look({ mtu: 1400 });
+  await look({});
+  f.attachments = [];
+  await look({ mtu: 1300 });
+  assertEquals(f.events.map(({ reason, message }) => `${reason}: ${message}`), [
+    "MtuChanged: New pods get MTU 1400; running ones keep theirs",
+    "MtuChanged: New pods get the MTU of the node's way out; running ones keep theirs",
+  ]);
+});
+
 Deno.test("ConfigStatus names the peers that were left out", async () => {
   const f = new Fixture();
   f.bgpInput.leftOut = [
