@@ -212,6 +212,6 @@ async function failsToStart(node: Node, args: readonly string[] = []): Promise<s
   // The agent that holds what this one wants writes to the same file.
   const lines = (await agent.tail(20)).split("\n");
   const last = lines.findLast((line) => line.includes('"level":"error","msg":"Could not start"'));
-  assert(last !== undefined, lines.join("\n"));
+  if (last === undefined) throw new Error(`It did not say why: ${lines.join("\n")}`);
   return last;
 }
