@@ -62,8 +62,12 @@ export class BgpInput {
    * be rendered is left out, the others stay.
    *
    * @param kept addresses that running pods hold outside the node's prefixes
+   * @param retiring prefixes that the node had, to be announced a little longer
    */
-  async gather(kept: readonly Prefix[]): Promise<BirdInput | undefined> {
+  async gather(
+    kept: readonly Prefix[],
+    retiring: readonly Prefix[] = [],
+  ): Promise<BirdInput | undefined> {
     const { config, kernel, nodePrefixes } = this.#node;
     if (config === undefined) return undefined;
     const links = nodeLinks(kernel);
@@ -108,7 +112,7 @@ export class BgpInput {
       routerId: await this.#routerId(firstRoute),
       asn: config.bgp.asn,
       allowLocalAs: config.bgp.allowLocalAs,
-      nodePrefixes,
+      nodePrefixes: [...nodePrefixes, ...retiring],
       import: config.bgp.import,
       connected: connectedPrefixes(kernel),
       reserved: config.reserved,

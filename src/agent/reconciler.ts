@@ -9,14 +9,15 @@
  */
 import { renderBirdConfig } from "../core/bird_config.ts";
 import type { Attachment } from "../core/attachment.ts";
-import { formatAddress, parsePrefix, type Prefix } from "../core/cidr.ts";
-import { PROTO_ANNOUNCED } from "../core/config.ts";
+import { contains, formatAddress, parsePrefix, type Prefix } from "../core/cidr.ts";
+import { PROTO_ANNOUNCED, PROTO_LOCAL } from "../core/config.ts";
 import {
   type DesiredRoute,
   desiredRoutes,
   diffRoutes,
   type RouteChange,
 } from "../core/desired_state.ts";
+import type { IpRoute } from "../core/ip_state.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
@@ -129,21 +130,28 @@ export class Reconciler {
       links: kernel.links,
     });
     const changes = diffRoutes(desired, kernel.routes, (dev) => pending.has(dev));
-    const announced = new Set(
-      kernel.routes.filter((r) => r.protocol === String(PROTO_ANNOUNCED)).map(({ dst }) => dst),
+    // A pod's address is announced by itself, or by its prefix, at every moment: what follows waits until
+    // BIRD runs a configuration with both. Until then BIRD is told of what goes, too.
+    const announced = desired.filter(({ protocol }) => protocol === PROTO_ANNOUNCED)
+      .map(({ dst }) => parsePrefix(dst));
+    const late = changes.filter((change) =>
+      isDemotion(change, desired, kernel.routes) ||
+      isRetirement(change, announced, kernel.routes)
     );
-    // A pod's address is announced by itself, or by its prefix, at every moment: its own route comes
-    // before BIRD loses the prefix, and goes when BIRD has it.
-    const isDemotion = ({ kind, dst }: RouteChange): boolean =>
-      kind === "install" && announced.has(dst);
-    await this.#change(changes.filter((change) => !isDemotion(change)));
-    const input = await bgpInput.gather(keptAddresses(attachments, desired));
+    await this.#change(changes.filter((change) => !late.includes(change)));
+    const demoted = prefixesOf(late, "install");
+    const kept = given([...announced, ...demoted], attachments);
+    const input = await bgpInput.gather(kept, prefixesOf(late, "remove"));
     if (input) speaker.apply(renderBirdConfig(input));
-    const demotions = changes.filter(isDemotion);
     const { applied, error } = speaker.state;
-    const isHeld = demotions.length > 0 && !applied && error === undefined;
-    if (!isHeld && demotions.length > 0) await this.#change(demotions);
-    this.#planned = isHeld;
+    // Whoever makes the input complete asks for a pass.
+    const isHeld = late.length > 0 && input !== undefined && !applied && error === undefined;
+    if (late.length > 0 && input !== undefined && !isHeld) {
+      await this.#change(late);
+      const final = await bgpInput.gather(given(announced, attachments));
+      if (final) speaker.apply(renderBirdConfig(final));
+    }
+    this.#planned = late.length > 0 && (isHeld || input === undefined);
     this.#firstPass = false;
     log.debug("Reconciled", { changes: changes.length, routes: desired.length, waiting: isHeld });
     return !isHeld;
@@ -179,16 +187,37 @@ export class Reconciler {
   }
 }
 
-/**
- * Addresses that pods were given from prefixes the node had then: they are announced one by one, also
- * where a guard is set. What an annotation asked for has to be inside what is allowed now.
- */
-function keptAddresses(
-  attachments: readonly Attachment[],
+/** A route of an address that a prefix is going to announce: it changes when BIRD has the prefix. */
+function isDemotion(
+  { kind, dst }: RouteChange,
   desired: readonly DesiredRoute[],
-): readonly Prefix[] {
+  routes: readonly IpRoute[],
+): boolean {
+  return kind === "install" &&
+    routes.some((r) => r.dst === dst && r.protocol === String(PROTO_ANNOUNCED)) &&
+    desired.some((r) => r.dst === dst && r.protocol === PROTO_LOCAL);
+}
+
+/** A prefix that pods still have addresses from: it goes when BIRD may announce these by themselves. */
+function isRetirement(
+  { kind, dst }: RouteChange,
+  announced: readonly Prefix[],
+  routes: readonly IpRoute[],
+): boolean {
+  return kind === "remove" && routes.some((r) => r.dst === dst && r.type === "unreachable") &&
+    announced.some((address) => contains(parsePrefix(dst), address));
+}
+
+function prefixesOf(changes: readonly RouteChange[], wanted: RouteChange["kind"]): Prefix[] {
+  return changes.filter(({ kind }) => kind === wanted).map(({ dst }) => parsePrefix(dst));
+}
+
+/**
+ * Of the addresses that are announced by themselves, those that pods were given from prefixes the node
+ * had then: they are announced also where a guard is set. What an annotation asked for has to be inside
+ * what is allowed now.
+ */
+function given(addresses: readonly Prefix[], attachments: readonly Attachment[]): Prefix[] {
   const asked = new Set(attachments.flatMap((attachment) => attachment.asked ?? []));
-  return desired.filter(({ protocol }) => protocol === PROTO_ANNOUNCED)
-    .map(({ dst }) => parsePrefix(dst))
-    .filter((prefix) => !asked.has(formatAddress(prefix)));
+  return addresses.filter((prefix) => !asked.has(formatAddress(prefix)));
 }
