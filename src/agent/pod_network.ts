@@ -37,6 +37,7 @@ import { resultOf, wiringOf } from "./attachment_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
 import { findPod } from "./pod_lookup.ts";
+import { inSandbox } from "./recovery.ts";
 
 /** One ADD. */
 export interface AddRequest extends AttachmentId {
@@ -132,7 +133,8 @@ export class PodNetwork {
           `Cannot check attachment "${key}": it is not known`,
         );
       }
-      await checkAttachment(attachment, netns, prevResult, { ip, nodePrefixes: node.nodePrefixes });
+      const whole = attachment.netns === "" ? await inSandbox(attachment, netns, ip) : attachment;
+      await checkAttachment(whole, netns, prevResult, { ip, nodePrefixes: node.nodePrefixes });
     });
   }
 
@@ -230,9 +232,9 @@ export class PodNetwork {
 
   /** A recovered attachment learns its sandbox's path from an ADD that is repeated. */
   async #adopt(recovered: Attachment, { netns, conf }: AddRequest): Promise<CniResult> {
-    const wiring = { ...wiringOf(recovered), netns };
-    const result = resultOf(wiring, conf.dns);
-    await stored(this.#o.store.put({ ...recovered, netns, network: conf.name, result }));
+    const attachment = await inSandbox(recovered, netns, this.#o.ip);
+    const result = resultOf(wiringOf(attachment), conf.dns);
+    await stored(this.#o.store.put({ ...attachment, network: conf.name, result }));
     return result;
   }
 

@@ -7,7 +7,7 @@
  */
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { isHostIfname, parseAlias } from "../core/wiring.ts";
-import type { KernelState } from "../io/ip.ts";
+import type { Ip, KernelState } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
@@ -29,7 +29,10 @@ export async function recoverAttachments(
   }
 }
 
-/** The attachments of links that are not known. Their sandboxes' paths cannot be told: empty. */
+/**
+ * The attachments of links that are not known. Their sandboxes' paths cannot be told: empty. Nor can which
+ * of several addresses is the primary one: see `inSandbox`.
+ */
 export function lostAttachments(
   kernel: KernelState,
   isKnown: (key: string) => boolean,
@@ -59,4 +62,27 @@ export function lostAttachments(
     };
     return [{ ...attachment, result: resultOf(wiringOf(attachment, link.mtu), undefined) }];
   });
+}
+
+/**
+ * A recovered attachment with what its sandbox tells: its primary addresses are those it sends from.
+ *
+ * @throws {CniError} when the sandbox cannot be looked into
+ */
+export async function inSandbox(
+  recovered: Attachment,
+  netns: string,
+  ip: Pick<Ip, "inspectPod">,
+): Promise<Attachment> {
+  const { ifname, ip6, ip4, addresses = [] } = recovered;
+  if (addresses.length === 0) return { ...recovered, netns };
+  const { routes } = await ip.inspectPod(netns, []);
+  const all = [ip6, ip4, ...addresses].filter((address) => address !== undefined);
+  const sourceOf = (dst: string): string | undefined => {
+    const source = routes.find((route) => route.dst === dst && route.dev === ifname)?.prefsrc;
+    return source !== undefined && all.includes(source) ? source : undefined;
+  };
+  const primary = { ip6: sourceOf("::/0") ?? ip6, ip4: sourceOf("0.0.0.0/0") ?? ip4 };
+  const extra = all.filter((address) => address !== primary.ip6 && address !== primary.ip4);
+  return { ...recovered, ...primary, netns, addresses: extra };
 }
