@@ -118,6 +118,8 @@ export class BgpSpeaker implements AsyncDisposable {
       const text = this.#wanted;
       if (text === undefined || text === this.#inForce) continue;
       triedAt = this.#now();
+      // From here on nobody knows what BIRD runs, until it says so.
+      this.#inForce = undefined;
       try {
         await this.#put(text);
         this.#succeeded(text, triedAt);
