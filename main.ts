@@ -19,7 +19,10 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
   const { main } = await import("./src/cli/main.ts");
   const args = Deno.args.length > 0 ? Deno.args : await argumentsOfName();
   const status = await main(args, {
-    runAgent: async (...given) => (await import("./src/agent/main.ts")).runAgent(...given),
+    runAgent: async (...given) =>
+      await (await import("./src/agent/main.ts")).runAgent(...given, {
+        kube: () => import("./src/io/kube.ts"),
+      }),
     birdRun: async (...given) => (await import("./src/cli/bird_run.ts")).birdRun(...given),
     birdStop: async (...given) => (await import("./src/cli/bird_stop.ts")).birdStop(...given),
     install: async (...given) => (await import("./src/cli/install.ts")).install(...given),

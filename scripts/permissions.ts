@@ -44,6 +44,12 @@ export const PERMISSIONS: readonly Permission[] = [
       "the CNI protocol, flock's settings, the node's name, the API server's address, trace context, colours in help",
   },
   {
+    flag: "--ignore-env",
+    // Without names: a library of the Kubernetes client asks for all names at once, and gets the above.
+    values: [],
+    reason: "nobody: the other variables read as not set, where libraries would fail on a refusal",
+  },
+  {
     flag: "--allow-read",
     values: [],
     reason: "manifests, state and configuration, whose paths the operator chooses",

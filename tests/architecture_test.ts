@@ -10,18 +10,33 @@ import { closure, type Import, importsOf, sourceFiles, sourceImports } from "./m
 
 /** Per directory (or file) what it may import: a name, or a beginning when it ends in "/" or "*". */
 const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = [
-  ["main.ts", ["src/cni/main.ts", "src/agent/main.ts", "src/cli/", "node:process"]],
+  ["main.ts", [
+    "src/cni/main.ts",
+    "src/agent/main.ts",
+    "src/io/kube.ts",
+    "src/cli/",
+    "node:process",
+  ]],
   ["src/core/cidr.ts", ["src/core/", "npm:ipaddr.js"]],
   ["src/core/node_config_*", ["src/core/", "npm:zod"]],
   ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/conflist.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/", ["src/core/"]],
+  ["src/io/kube_credentials.ts", [
+    "src/core/",
+    "src/std.ts",
+    "src/io/fs.ts",
+    "npm:@kubernetes/client-node",
+  ]],
+  ["src/io/kube_client.ts", [
+    "src/core/",
+    "src/version.ts",
+    "src/io/kube_credentials.ts",
+    "npm:undici",
+  ]],
   ["src/io/kube*", [
     "src/core/",
     "src/log.ts",
-    "src/std.ts",
-    "src/version.ts",
-    "src/io/fs.ts",
     "src/io/kube_*",
   ]],
   ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
@@ -108,6 +123,15 @@ Deno.test("architecture: the plugin's sources load nothing from npm or node", ()
   const loaded = [...closure(imports, "src/cni/main.ts", { dynamic: true })];
   assertEquals(loaded.filter((name) => !name.startsWith("src/")), []);
   assertEquals(loaded.includes("src/io/socket.ts"), true, "the walk went nowhere");
+});
+
+Deno.test("architecture: the Kubernetes client is loaded with an API server only", () => {
+  for (const start of ["src/agent/main.ts", "src/cli/main.ts"]) {
+    const loaded = [...closure(imports, start, { dynamic: true })];
+    assertEquals(loaded.filter((name) => /kube_client|client-node|undici/.test(name)), [], start);
+  }
+  const loaded = closure(imports, "main.ts", { dynamic: true });
+  assertEquals(loaded.has("npm:@kubernetes/client-node"), true, "the walk went nowhere");
 });
 
 Deno.test("architecture: the built plugin is one file, and nothing is loaded before it is known what to be", async (t) => {

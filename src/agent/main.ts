@@ -12,7 +12,7 @@ import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
 import { createIp } from "../io/ip.ts";
-import { createKubeCluster, inClusterCredentials, kubeconfigCredentials } from "../io/kube.ts";
+import type * as Kube from "../io/kube.ts";
 import { createManifestSource } from "../io/manifests.ts";
 import { serveAgent } from "../io/socket.ts";
 import { openStore } from "../io/store.ts";
@@ -43,18 +43,33 @@ const STOP_GRACE_MS = 10_000;
 /** How long the loops may take to end after that, in milliseconds. */
 const STOP_LOOPS_MS = 5_000;
 
+/** What is loaded only when it is asked for. */
+export interface AgentParts {
+  /** The way to an API server, which costs more than the rest of the agent at start. */
+  kube(): Promise<
+    Pick<
+      typeof Kube,
+      "createKubeCluster" | "inClusterCredentials" | "kubeconfigCredentials"
+    >
+  >;
+}
+
 /**
  * Runs the agent until the signal aborts. Pods, routes and BIRD stay as they are.
  *
  * @throws {TerminalError} when it cannot start, and trying again would not help
  */
-export async function runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void> {
+export async function runAgent(
+  settings: AgentSettings,
+  signal: AbortSignal,
+  parts: AgentParts,
+): Promise<void> {
   const { node: nodeName, stateDir, birdSocket, birdConfig } = settings;
   log.info("Started agent", { version: VERSION, ...settings });
 
   // First, because it can refuse: an agent that does not start leaves node and state as they are.
   await using stack = new AsyncDisposableStack();
-  const { source, writer } = stack.use(await openCluster(settings));
+  const { source, writer } = stack.use(await openCluster(settings, parts));
 
   // What survived: the store, locked against a second agent.
   const sysctl = createSysctl();
@@ -203,6 +218,7 @@ async function watchQueue(
 /** Where the cluster's objects come from, and who is told of this node: nobody, by a directory. */
 async function openCluster(
   { node, source }: AgentSettings,
+  parts: AgentParts,
 ): Promise<{ source: ClusterSource; writer?: ClusterWriter } & AsyncDisposable> {
   if (source.kind === "manifests") {
     const manifests = createManifestSource(source.dir);
@@ -211,10 +227,11 @@ async function openCluster(
       [Symbol.asyncDispose]: () => manifests[Symbol.asyncDispose](),
     };
   }
+  const kube = await parts.kube();
   const credentials = source.kubeconfig === undefined
-    ? await inClusterCredentials((name) => Deno.env.get(name))
-    : await kubeconfigCredentials(source.kubeconfig);
-  return createKubeCluster({ node, credentials });
+    ? await kube.inClusterCredentials()
+    : await kube.kubeconfigCredentials(source.kubeconfig);
+  return kube.createKubeCluster({ node, credentials });
 }
 
 /** A random number of the given width. */

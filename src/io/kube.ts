@@ -55,7 +55,7 @@ export function createKubeCluster(options: KubeOptions): Cluster {
     writer,
     async [Symbol.asyncDispose](): Promise<void> {
       await writer[Symbol.asyncDispose]();
-      client[Symbol.dispose]();
+      await client[Symbol.asyncDispose]();
     },
   };
 }

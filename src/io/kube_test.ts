@@ -5,6 +5,7 @@ import {
   apiNodeConfig,
   apiPod,
   createClusterFixture,
+  credentialsFor,
   QUICK,
   until,
 } from "../../tests/fakes/cluster.ts";
@@ -199,11 +200,7 @@ Deno.test("createKubeCluster() makes a new connection when the one it has is dea
   await using server = await ApiServer.start();
   await using proxy = new TcpProxy(server.port);
   server.store.put("nodes", apiNode("n1"));
-  const credentials = {
-    server: `https://127.0.0.1:${proxy.port}`,
-    ca: { text: server.ca },
-    token: { text: "token" },
-  };
+  const credentials = credentialsFor(server, proxy.port);
   const timing = { ...QUICK, watchMs: 1_000, silenceMs: 1_200 };
   await using cluster = createKubeCluster({ node: "n1", credentials, timing });
   const { source } = cluster;

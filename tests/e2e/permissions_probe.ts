@@ -21,10 +21,10 @@ const tries: Readonly<Record<string, () => unknown>> = {
   "user id": () => Deno.uid(),
   "run ip": () => start("/usr/sbin/ip"),
   "run sh": () => start("/bin/sh"),
-  "read CNI_COMMAND": () => Deno.env.get("CNI_COMMAND"),
-  "read FLOCK_SOCKET": () => Deno.env.get("FLOCK_SOCKET"),
-  "read HOME": () => Deno.env.get("HOME"),
-  "read AWS_SECRET_ACCESS_KEY": () => Deno.env.get("AWS_SECRET_ACCESS_KEY"),
+  "read CNI_COMMAND": () => variable("CNI_COMMAND"),
+  "read FLOCK_SOCKET": () => variable("FLOCK_SOCKET"),
+  "read HOME": () => variable("HOME"),
+  "read AWS_SECRET_ACCESS_KEY": () => variable("AWS_SECRET_ACCESS_KEY"),
   "run id": () => start("/usr/bin/id"),
   "run ip by name": () => start("ip"),
   "read /etc/shadow": () => Deno.readTextFileSync("/etc/shadow"),
@@ -38,6 +38,13 @@ const tries: Readonly<Record<string, () => unknown>> = {
   "import from the network": () => import("https://jsr.io/nothing.ts".slice()),
   "addresses of the host": () => Deno.networkInterfaces(),
 };
+
+/** What is ignored reads as not set, without an error. */
+function variable(name: string): void {
+  if (Deno.env.get(name) === undefined || !(name in Deno.env.toObject())) {
+    throw new Error("NotCapable: it reads as not set");
+  }
+}
 
 function start(program: string): void {
   const options: Deno.CommandOptions = { args: ["-V"], clearEnv: true, stdin: "null" };

@@ -15,7 +15,14 @@ testWith(
   ["root"],
   async () => {
     const deno = [Deno.execPath(), "run", "--quiet", "--no-config", "--no-lock"];
-    const env = { PATH: "/usr/sbin:/bin", HOME: "/root", DENO_DIR: await Deno.makeTempDir() };
+    const env = {
+      PATH: "/usr/sbin:/bin",
+      HOME: "/root",
+      DENO_DIR: await Deno.makeTempDir(),
+      CNI_COMMAND: "ADD",
+      FLOCK_SOCKET: "/run/s",
+      AWS_SECRET_ACCESS_KEY: "secret",
+    };
     try {
       const said = await mustRun([...deno, ...permissionFlags(), PROBE], { env });
       assertEquals(JSON.parse(said), {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type Cluster, createKubeCluster } from "../../src/io/kube.ts";
-import type { KubeCredentials } from "../../src/io/kube_credentials.ts";
+import { type KubeCredentials, KubeLogin } from "../../src/io/kube_credentials.ts";
 import type { ListWatchTiming } from "../../src/io/kube_list_watch.ts";
 import { ApiServer } from "./api_server.ts";
 import type { JsonObject } from "./server_side_apply.ts";
@@ -75,6 +75,19 @@ export function apiNode(name: string, podCIDRs: readonly string[] = []): JsonObj
   };
 }
 
+/** Credentials of a test's API server, reached at another port when told. */
+export function credentialsFor(server: ApiServer, port: number = server.port): KubeCredentials {
+  return () => {
+    const login = new KubeLogin();
+    const cluster = { name: "test", caData: btoa(server.ca), skipTLSVerify: false };
+    login.loadFromClusterAndUser(
+      { ...cluster, server: `https://127.0.0.1:${port}` },
+      { name: "flock", token: "token" },
+    );
+    return Promise.resolve(login);
+  };
+}
+
 /** An API server and a cluster that is read from it. */
 export interface ClusterFixture extends AsyncDisposable {
   readonly server: ApiServer;
@@ -97,7 +110,7 @@ export async function createClusterFixture(
   const server = await ApiServer.start();
   server.store.put("nodes", apiNode("n1"));
   const credentials = await options.credentials?.(server) ??
-    { server: server.url, ca: { text: server.ca }, token: { text: "token" } };
+    credentialsFor(server);
   const timing = { ...QUICK, ...options.timing };
   const cluster = createKubeCluster({ node: "n1", credentials, timing, now: options.now });
   const stop = new AbortController();
