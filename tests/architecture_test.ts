@@ -24,6 +24,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ["src/core/", ["src/core/"]],
   ["src/io/kube_credentials.ts", [
     "src/core/",
+    "src/log.ts",
     "src/std.ts",
     "src/io/fs.ts",
     "npm:@kubernetes/client-node",

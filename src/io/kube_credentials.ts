@@ -13,6 +13,7 @@ import { HttpMethod, RequestContext } from "@kubernetes/client-node/http";
 import { messageOf, TerminalError } from "../core/errors.ts";
 import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
+import { log } from "../log.ts";
 import { parseYamlDocuments } from "../std.ts";
 import { readTextIfPresent } from "./fs.ts";
 
@@ -124,7 +125,10 @@ export async function kubeconfigCredentials(path: string): Promise<KubeCredentia
       throw new TerminalError(`Cannot use kubeconfig "${path}": ${messageOf(cause)}`, { cause });
     }
   };
-  await load();
+  const cluster = (await load()).getCurrentCluster();
+  if (cluster?.skipTLSVerify) {
+    log.warn("Left API server's certificate unverified", { path, server: cluster.server });
+  }
   return load;
 }
 

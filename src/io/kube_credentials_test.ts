@@ -1,7 +1,8 @@
-import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { apiPod, createClusterFixture } from "../../tests/fakes/cluster.ts";
 import { createAuthority } from "../../tests/fakes/certificates.ts";
 import { ApiServer } from "../../tests/fakes/api_server.ts";
+import { kubeconfig } from "../../tests/fakes/kubeconfig.ts";
 import { TerminalError } from "../core/errors.ts";
 import { KubeClient, KubeError } from "./kube_client.ts";
 import {
@@ -155,115 +156,6 @@ Deno.test("kubeconfigCredentials() reads what belongs to the current context", a
   } finally {
     await Deno.remove(dir, { recursive: true });
   }
-});
-
-function kubeconfig(cluster: Record<string, unknown>, user: Record<string, unknown> = {}): string {
-  return JSON.stringify({
-    "current-context": "x",
-    contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
-    clusters: [{ name: "c", cluster: { server: "https://h:6443", ...cluster } }],
-    users: [{ name: "u", user }],
-  });
-}
-
-/** What a kubeconfig makes of a request to a server that shows who asks. */
-async function whoAsks(user: Record<string, unknown>): Promise<Headers> {
-  const { promise, resolve } = Promise.withResolvers<Headers>();
-  const authority = await createAuthority("ca");
-  const server = Deno.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    ...await authority.issue("server", ["127.0.0.1"]),
-    onListen: () => {},
-  }, ({ headers }) => {
-    resolve(headers);
-    return Response.json({});
-  });
-  const cluster = {
-    server: `https://127.0.0.1:${server.addr.port}`,
-    "certificate-authority-data": btoa(authority.ca),
-  };
-  const login = parseKubeconfig(kubeconfig(cluster, user), "/");
-  {
-    await using client = new KubeClient(() => Promise.resolve(login));
-    await client.json({ path: "/api", signal });
-  }
-  await server.shutdown();
-  return await promise;
-}
-
-Deno.test("parseKubeconfig() takes names, passwords and somebody else's name", async () => {
-  const named = await whoAsks({ username: "me", password: "secret" });
-  assertEquals(named.get("authorization"), `Basic ${btoa("me:secret")}`);
-  const nameOnly = await whoAsks({ username: "me" });
-  assertEquals(nameOnly.get("authorization"), `Basic ${btoa("me:")}`);
-  const other = await whoAsks({ token: "t", as: "system:admin" });
-  assertEquals(
-    [other.get("authorization"), other.get("impersonate-user")],
-    ["Bearer t", "system:admin"],
-  );
-});
-
-Deno.test("parseKubeconfig() takes a name for the certificate, and can leave it unverified", async () => {
-  const authority = await createAuthority("ca");
-  const server = Deno.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    ...await authority.issue("server", ["api.example.net"]),
-    onListen: () => {},
-  }, () => Response.json({ here: true }));
-  const ask = async (extra: Record<string, unknown>): Promise<unknown> => {
-    const url = `https://127.0.0.1:${server.addr.port}`;
-    const login = parseKubeconfig(kubeconfig({ server: url, ...extra }), "/");
-    await using client = new KubeClient(() => Promise.resolve(login));
-    return await client.json({ path: "/api", signal });
-  };
-  const ca = { "certificate-authority-data": btoa(authority.ca) };
-  await assertRejects(() => ask(ca), Error, 'Cannot read "/api": ');
-  await assertRejects(() => ask({}), Error, 'Cannot read "/api": ');
-  assertEquals(await ask({ ...ca, "tls-server-name": "api.example.net" }), { here: true });
-  assertEquals(await ask({ "insecure-skip-tls-verify": true }), { here: true });
-  await server.shutdown();
-});
-
-Deno.test("KubeClient gives up in time when a server lets nobody finish connecting", async () => {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr as Deno.NetAddr;
-  const login = parseKubeconfig(kubeconfig({ server: `https://127.0.0.1:${port}` }), "/");
-  await using client = new KubeClient(() => Promise.resolve(login));
-  const started = performance.now();
-  await assertRejects(
-    () => client.json({ path: "/api", signal, timeoutMs: 100 }),
-    Error,
-    'Cannot read "/api": nothing came for 0.1 s',
-  );
-  const stop = new AbortController();
-  const reason = new Error("enough");
-  setTimeout(() => stop.abort(reason), 100);
-  const lines = client.lines({ path: "/api", signal: stop.signal });
-  assertEquals(await assertRejects(() => lines.next()), reason);
-  assert(performance.now() - started < 2_000);
-});
-
-Deno.test("KubeClient sends its credentials to nobody that the server names", async () => {
-  await using elsewhere = await ApiServer.start();
-  const authority = await createAuthority("ca");
-  const server = Deno.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    ...await authority.issue("server", ["127.0.0.1"]),
-    onListen: () => {},
-  }, () => Response.redirect(`${elsewhere.url}/api/v1/pods`, 307));
-  const url = `https://127.0.0.1:${server.addr.port}`;
-  const cluster = { server: url, "insecure-skip-tls-verify": true };
-  const login = parseKubeconfig(kubeconfig(cluster, { token: "token" }), "/");
-  {
-    await using client = new KubeClient(() => Promise.resolve(login));
-    const ask = (): Promise<unknown> => client.json({ path: "/api/v1/pods", signal });
-    await assertRejects(ask, KubeError, 'Cannot read "/api/v1/pods": 307');
-  }
-  assertEquals(elsewhere.requests, []);
-  await server.shutdown();
 });
 
 Deno.test("parseKubeconfig() makes paths relative to the file", () => {
