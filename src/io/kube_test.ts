@@ -208,6 +208,7 @@ Deno.test("createKubeCluster() makes a new connection when the one it has is dea
   const running = source.run(stop.signal);
   await until(() => source.synced && server.watches === 4);
   const before = proxy.accepted;
+  assert(before >= 4, "watches share a connection");
   proxy.stall();
   server.store.put("pods", apiPod("a"));
   await until(() => source.pod("default", "a") !== undefined, 5_000);
