@@ -6,6 +6,18 @@
  */
 import { isPresent } from "../scripts/setup.ts";
 
+/** What agents under test read their cluster from: `FLOCK_TEST_SOURCE`. */
+export type TestSource = "manifests" | "kubernetes";
+
+/** The source that the tests are run with. @throws {RangeError} when it is none */
+export function testSource(): TestSource {
+  const source = Deno.env.get("FLOCK_TEST_SOURCE") ?? "manifests";
+  if (source === "manifests" || source === "kubernetes") return source;
+  throw new RangeError(
+    `Cannot run tests with FLOCK_TEST_SOURCE "${source}": there is no such source`,
+  );
+}
+
 /** What a test may need, and why it cannot be had; undefined when it can. */
 const NEEDS = {
   root: () => Deno.uid() === 0 ? undefined : "needs root",
@@ -17,6 +29,7 @@ const NEEDS = {
   kubectl: () => lacks("kubernetes-client", "kubectl"),
   debootstrap: () => lacks("debootstrap", "debootstrap"),
   strace: () => lacks("strace", "strace"),
+  manifests: () => testSource() === "manifests" ? undefined : "is about the directory of manifests",
 } as const satisfies Readonly<Record<string, () => string | undefined>>;
 
 export type Need = keyof typeof NEEDS;

@@ -8,7 +8,7 @@
 import { Host } from "./host.ts";
 import type { Background } from "./background.ts";
 import { wireHosts } from "./network.ts";
-import { Node, type NodeSite, writeManifest } from "./node.ts";
+import { type LabSource, Node, type NodeSite, writeManifest } from "./node.ts";
 import { ANYCAST_SPACE, type LabPlan, type NodePlan, planLab, type PlanOptions } from "./plan.ts";
 import { Reaper } from "./reaper.ts";
 import { Router, type RouterKind } from "./router.ts";
@@ -95,6 +95,14 @@ export class Lab implements AsyncDisposable {
     return node;
   }
 
+  /**
+   * Has the agents that start from now on read something else than the directory of manifests. It goes
+   * with the lab.
+   */
+  useSource(source: LabSource): void {
+    this.#site.source = source;
+  }
+
   /** Makes namespaces, wires and manifests, and starts the router. */
   async build(options: LabOptions): Promise<void> {
     const { router, client, nodes } = this;
@@ -134,6 +142,8 @@ export class Lab implements AsyncDisposable {
 
   /** Ends its processes and removes its namespaces and its directory; resolves when they are gone. */
   async [Symbol.asyncDispose](): Promise<void> {
+    // It reads the directory, which is about to go.
+    await this.#site.source?.[Symbol.asyncDispose]();
     await this.#reaper[Symbol.asyncDispose]();
     // Dead by now; this takes note of it.
     await Promise.all(this.processes.map((process) => process.stop("SIGKILL")));

@@ -27,11 +27,19 @@ export interface CniAnswer extends ExecResult {
   readonly json?: Record<string, unknown>;
 }
 
+/** What agents read the cluster's objects from. */
+export interface LabSource extends AsyncDisposable {
+  /** An agent's arguments that name it, once it holds all that is in the directory of manifests. */
+  agentArgs(): Promise<readonly string[]>;
+}
+
 /** What a node needs of its lab. */
 export interface NodeSite extends Site {
   readonly executable: string;
   /** Directory of the cluster's objects: one for all nodes, as an API server is. */
   readonly manifestsDir: string;
+  /** In place of that directory. */
+  source?: LabSource;
   /** Further arguments of every agent. */
   readonly agentArgs: readonly string[];
   /** Number for a new pod. */
@@ -78,11 +86,13 @@ export class Node extends Host {
       via?: readonly string[];
     } = {},
   ): Promise<Background> {
+    const { source } = this.#site;
+    const sourceArgs = await source?.agentArgs() ?? ["--manifests", this.manifestsDir];
     this.agent = await this.spawn("agent", [
       ...options.via ?? [],
       this.#site.executable,
       "agent",
-      ...["--node", this.name, "--manifests", this.manifestsDir],
+      ...["--node", this.name, ...sourceArgs],
       ...["--socket", this.socket, "--state-dir", this.stateDir],
       ...["--bird-config", this.birdConfig, "--bird-socket", this.birdSocket],
       ...["--metrics-address", "", "--log-level", "debug"],

@@ -17,13 +17,13 @@ const OWN_PODS = 250;
 export async function benchKube(executable: string): Promise<readonly Measurement[]> {
   await using lab = await createLab({ executable, nodes: 1 });
   const node = lab.nodes[0]!;
-  await using cluster = await ApiCluster.create(lab);
+  const cluster = await ApiCluster.create(lab);
   for (let n = 0; n < CLUSTER_PODS; n++) {
     const own = n < OWN_PODS;
     cluster.server.store.put("pods", largePod(`web-${n}`, own ? node.name : `other-${n % 50}`));
   }
   const started = performance.now();
-  await cluster.startAgent(node);
+  await node.startAgent();
   await node.waitReady({ everyMs: 5 });
   const ms = performance.now() - started;
   const status = await Deno.readTextFile(`/proc/${node.agent!.pid}/status`);

@@ -10,7 +10,8 @@
  */
 import { readTextIfPresent, watchDir } from "../../src/io/fs.ts";
 import type { Lab } from "../../src/lab/lab.ts";
-import type { Node } from "../../src/lab/node.ts";
+import type { LabSource } from "../../src/lab/node.ts";
+import { until } from "../../src/lab/wait.ts";
 import { parseYamlDocuments } from "../../src/std.ts";
 import { ApiServer } from "../fakes/api_server.ts";
 import { apiNode } from "../fakes/cluster.ts";
@@ -21,12 +22,15 @@ const RELAY = new URL("api_relay.ts", import.meta.url).pathname;
 /** The resource of each kind that the lab writes. */
 const RESOURCES: Readonly<Record<string, string>> = { Pod: "pods", NodeConfig: "nodeconfigs" };
 
-export class ApiCluster implements AsyncDisposable {
+/** An API server as the source of a lab's agents. */
+export class ApiCluster implements LabSource {
   readonly #stop = new AbortController();
   readonly #mirroring: Promise<void>;
   readonly #listener: Deno.UnixListener;
   /** What a file of manifests has put into the API server, as text. */
   readonly #mirrored = new Map<string, Map<string, string>>();
+  /** One look at the directory at a time: what an earlier one read must not follow what a later one did. */
+  #looking: Promise<void> = Promise.resolve();
 
   private constructor(readonly lab: Lab, readonly server: ApiServer) {
     this.#listener = Deno.listen({ transport: "unix", path: `${lab.dir}/api.sock` });
@@ -34,9 +38,13 @@ export class ApiCluster implements AsyncDisposable {
     this.#mirroring = this.#mirror();
   }
 
-  /** Starts an API server for a lab, and a relay in each of its nodes. */
+  /**
+   * Starts an API server for a lab, and a relay in each of its nodes. From now on it is the source of the
+   * lab's agents; it ends with the lab.
+   */
   static async create(lab: Lab): Promise<ApiCluster> {
     const cluster = new ApiCluster(lab, await ApiServer.start());
+    lab.useSource(cluster);
     const { server } = cluster;
     await Deno.writeTextFile(
       `${lab.dir}/kubeconfig`,
@@ -50,21 +58,25 @@ export class ApiCluster implements AsyncDisposable {
         users: [{ name: "flock", user: { token: "token" } }],
       }),
     );
-    for (const node of lab.nodes) {
+    await Promise.all(lab.nodes.map(async (node) => {
       server.store.put("nodes", apiNode(node.name));
-      await node.spawn("relay", [
+      const relay = await node.spawn("relay", [
         ...[Deno.execPath(), "run", "--quiet", "--allow-net", "--allow-read", "--allow-write"],
         ...[RELAY, String(server.port), `${lab.dir}/api.sock`],
       ]);
-    }
+      // An agent that finds nobody waits a second before it tries again.
+      await until(`relay of ${node.name}`, async () => {
+        await relay.assertRunning();
+        return await relay.tail(1) === "relaying";
+      }, { everyMs: 10 });
+    }));
     return cluster;
   }
 
-  /** Starts a node's agent with the API server as its source. */
-  async startAgent(node: Node): Promise<void> {
-    await node.startAgent({
-      args: ["--manifests", "", "--kubeconfig", `${this.lab.dir}/kubeconfig`],
-    });
+  /** The API server has by then what was in the directory. */
+  async agentArgs(): Promise<readonly string[]> {
+    await this.#look();
+    return ["--kubeconfig", `${this.lab.dir}/kubeconfig`];
   }
 
   /** An object's conditions, as `status reason`. */
@@ -92,21 +104,27 @@ export class ApiCluster implements AsyncDisposable {
     await this.server[Symbol.asyncDispose]();
   }
 
+  get #dir(): string {
+    return `${this.lab.dir}/manifests`;
+  }
+
   async #mirror(): Promise<void> {
-    const dir = `${this.lab.dir}/manifests`;
-    for await (const _ of watchDir(dir, { signal: this.#stop.signal, pollMs: 1_000 })) {
-      const files = new Set(
-        Array.from(Deno.readDirSync(dir), ({ name }) => name).filter((name) =>
-          !name.startsWith(".")
-        ),
-      );
+    const { signal } = this.#stop;
+    for await (const _ of watchDir(this.#dir, { signal, pollMs: 1_000 })) await this.#look();
+  }
+
+  /** Puts into the API server what is in the directory. */
+  #look(): Promise<void> {
+    return this.#looking = this.#looking.then(async () => {
+      const names = Array.from(Deno.readDirSync(this.#dir), ({ name }) => name);
+      const files = names.filter((name) => !name.startsWith("."));
       for (const file of new Set([...files, ...this.#mirrored.keys()])) {
         // It may be gone by now.
-        const text = await readTextIfPresent(`${dir}/${file}`) ?? "";
+        const text = await readTextIfPresent(`${this.#dir}/${file}`) ?? "";
         const documents = parseYamlDocuments(text) as readonly (JsonObject | null)[];
         this.#put(file, documents.filter((document) => document !== null));
       }
-    }
+    });
   }
 
   #put(file: string, documents: readonly JsonObject[]): void {

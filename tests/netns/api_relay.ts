@@ -6,7 +6,10 @@
  */
 const [port = "", path = ""] = Deno.args;
 
-for await (const inside of Deno.listen({ hostname: "127.0.0.1", port: Number(port) })) {
+const listener = Deno.listen({ hostname: "127.0.0.1", port: Number(port) });
+// `api_cluster.ts` waits for it.
+Deno.stdout.writeSync(new TextEncoder().encode("relaying\n"));
+for await (const inside of listener) {
   join(inside, () => Deno.connect({ transport: "unix", path }));
 }
 

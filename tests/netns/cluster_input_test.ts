@@ -171,7 +171,10 @@ testWith("netns: a bad NodeConfig is refused whole and takes nothing down", NEED
   });
 });
 
-testWith("netns: a named pipe among the manifests holds nothing up", NEEDS, async () => {
+testWith("netns: a named pipe among the manifests holds nothing up", [
+  ...NEEDS,
+  "manifests",
+], async () => {
   await using host = await createCniHost();
   const { node } = host;
   await node.exec(["mkfifo", `${node.manifestsDir}/f.yaml`]);

@@ -6,7 +6,6 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { callAgent } from "../../src/io/socket.ts";
-import { createLab } from "../../src/lab/lab.ts";
 import type { CniOptions, Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
@@ -19,6 +18,7 @@ import {
   picture,
   storedAttachments,
 } from "./cni_host.ts";
+import { createTestLab } from "./test_lab.ts";
 
 const NEEDS = ["root", "bird"] as const;
 const P = "flock.fritzlab.net/";
@@ -298,7 +298,7 @@ testWith("netns: one container with two interfaces", NEEDS, async () => {
 });
 
 testWith("netns: STATUS without a NodeConfig and without an agent", NEEDS, async (t) => {
-  await using lab = await createLab({ executable: EXECUTABLE, nodes: 1 });
+  await using lab = await createTestLab({ executable: EXECUTABLE, nodes: 1 });
   const node = lab.node("n1");
   const text = await Deno.readTextFile(`${node.manifestsDir}/nodeconfig-n1.json`);
   await node.writeManifest("nodeconfig-n1.json", []);

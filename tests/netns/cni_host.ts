@@ -6,10 +6,11 @@
  */
 import { assertEquals } from "@std/assert";
 import { parseState } from "../../src/core/attachment.ts";
-import { createLab, type Lab, type LabOptions } from "../../src/lab/lab.ts";
+import type { Lab, LabOptions } from "../../src/lab/lab.ts";
 import type { CniAnswer, Node } from "../../src/lab/node.ts";
 import type { Pod, PodOptions } from "../../src/lab/pod.ts";
 import { ROOT } from "../../scripts/run.ts";
+import { createTestLab } from "./test_lab.ts";
 
 /** The executable, as `deno task build` makes it. */
 export const EXECUTABLE = `${ROOT}/dist/flock`;
@@ -20,7 +21,7 @@ export async function createCniHost(
 ): Promise<{ readonly lab: Lab; readonly node: Node } & AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   const lab = undo.use(
-    await createLab({
+    await createTestLab({
       ...options,
       executable: EXECUTABLE,
       nodes: 1,

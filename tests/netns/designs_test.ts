@@ -9,12 +9,13 @@ import { assert, assertEquals } from "@std/assert";
 import { FAMILIES, type Family } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
 import type { Host } from "../../src/lab/host.ts";
-import { createLab, type Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import type { Design } from "../../src/lab/plan.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import type { RouterKind } from "../../src/lab/router.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
+import { createTestLab } from "./test_lab.ts";
 
 const KINDS: Readonly<Record<string, readonly Family[]>> = {
   dual: ["ipv6", "ipv4"],
@@ -39,7 +40,7 @@ for (const router of ["bird", "frr"] as const) {
 }
 
 async function testDesign(router: RouterKind, design: Design): Promise<void> {
-  await using lab = await createLab({ executable: EXECUTABLE, router, design });
+  await using lab = await createTestLab({ executable: EXECUTABLE, router, design });
   try {
     await lab.start();
     const pods = await attachPods(lab);

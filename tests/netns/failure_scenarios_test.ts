@@ -6,18 +6,19 @@
  */
 import { assert, assertEquals } from "@std/assert";
 import { FAMILIES } from "../../src/core/cidr.ts";
-import { createLab, type Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
+import { createTestLab } from "./test_lab.ts";
 
 const NEEDS = ["root", "bird", "ping"] as const;
 const PERIODIC = ["--route-reconcile-interval", "1s"];
 
 testWith("netns: agent, BIRD and router fail, and what goes on meanwhile", NEEDS, async (t) => {
-  await using lab = await createLab({ executable: EXECUTABLE, nodes: 1, agentArgs: PERIODIC });
+  await using lab = await createTestLab({ executable: EXECUTABLE, nodes: 1, agentArgs: PERIODIC });
   const node = lab.node("n1");
   await lab.start();
   const prefixes = FAMILIES.map((family) => node.plan.prefixes[family]!);

@@ -13,11 +13,12 @@
  */
 import { birdPeerName } from "../../src/core/bird_peer.ts";
 import { type Family, parseAddress } from "../../src/core/cidr.ts";
-import { createLab, type Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import { vtysh } from "../../src/lab/router_frr.ts";
 import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
+import { createTestLab } from "./test_lab.ts";
 
 /** One session, from both ends. */
 export interface Session {
@@ -79,7 +80,7 @@ export async function createSessionLab(
 ): Promise<{ readonly lab: Lab; readonly node: Node; readonly hop: Node }> {
   await using undo = new AsyncDisposableStack();
   const lab = undo.use(
-    await createLab({
+    await createTestLab({
       executable: EXECUTABLE,
       router: "frr",
       nodes: 2,

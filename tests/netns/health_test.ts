@@ -4,11 +4,11 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { createLab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { until } from "./bird_host.ts";
+import { createTestLab } from "./test_lab.ts";
 
 const ADDRESS = "127.0.0.1:9474";
 
@@ -31,7 +31,7 @@ testWith(
   "netns: an agent's health follows its NodeConfig and BIRD",
   ["root", "bird"],
   async (t) => {
-    await using lab = await createLab({
+    await using lab = await createTestLab({
       executable: EXECUTABLE,
       nodes: 1,
       agentArgs: ["--metrics-address", ADDRESS],

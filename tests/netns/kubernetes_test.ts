@@ -38,14 +38,14 @@ interface Rule {
 testWith("netns: a node of a cluster", ["root", "bird", "ping"], async (t) => {
   await using lab = await createLab({ executable: EXECUTABLE, nodes: 1 });
   const node = lab.node("n1");
-  await using cluster = await ApiCluster.create(lab);
+  const cluster = await ApiCluster.create(lab);
   const { server } = cluster;
   const ownConditions = (): Readonly<Record<string, string>> =>
     cluster.conditions("nodeconfigs", "n1");
   const network = (): string | undefined => cluster.conditions("nodes", "n1").NetworkUnavailable;
 
   await t.step("takes pods while BIRD is absent, and says that nobody can reach them", async () => {
-    await cluster.startAgent(node);
+    await node.startAgent();
     await node.waitReady();
     await until("status written", () => Promise.resolve(ownConditions().Accepted !== undefined));
     await until("failure told", () => {
@@ -208,7 +208,7 @@ testWith("netns: a node of a cluster", ["root", "bird", "ping"], async (t) => {
     const before = await sessions();
     await server.stop();
     await node.stopAgent();
-    await cluster.startAgent(node);
+    await node.startAgent();
     await until("agent answers", async () => {
       const { json } = await node.cni("STATUS");
       return json?.code === 50 && String(json.msg).includes("not in sync");

@@ -11,16 +11,17 @@ import { CniError } from "../../src/core/errors.ts";
 import { hostIfnameOf } from "../../src/core/wiring.ts";
 import { readTextIfPresent } from "../../src/io/fs.ts";
 import { callAgent } from "../../src/io/socket.ts";
-import { createLab, type Lab, type LabOptions } from "../../src/lab/lab.ts";
+import type { Lab, LabOptions } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { EXECUTABLE } from "../executable.ts";
+import { createTestLab } from "./test_lab.ts";
 
 /** A lab with one node, whose agent is for the test to start. */
 export async function createNodeLab(
   options: Partial<LabOptions> = {},
 ): Promise<{ readonly lab: Lab; readonly node: Node }> {
-  const lab = await createLab({ executable: EXECUTABLE, nodes: 1, ...options });
+  const lab = await createTestLab({ executable: EXECUTABLE, nodes: 1, ...options });
   return { lab, node: lab.node("n1") };
 }
 
