@@ -13,7 +13,16 @@ import { countTests } from "./junit.ts";
 import { requireKnown } from "./options.ts";
 import { ROOT, run } from "./run.ts";
 import { setUp } from "./setup.ts";
-import { type Check, CHECKS, GATE_TIERS, MACHINE_TIERS, testFiles, type Tier } from "./tiers.ts";
+import {
+  type Check,
+  CHECKS,
+  GATE_TIERS,
+  MACHINE_TIERS,
+  REPEAT_TIERS,
+  type RepeatTier,
+  type Tier,
+  tierFiles,
+} from "./tiers.ts";
 
 const REPORTS = `${ROOT}/.reports`;
 const failed: string[] = [];
@@ -23,7 +32,7 @@ let passed = 0;
 async function main(args: readonly string[]): Promise<number> {
   const gateOnly = args.includes("--gate");
   const only = args.filter((arg) => !arg.startsWith("-"));
-  const allTiers = gateOnly ? GATE_TIERS : [...GATE_TIERS, ...MACHINE_TIERS];
+  const allTiers = gateOnly ? GATE_TIERS : [...GATE_TIERS, ...MACHINE_TIERS, ...REPEAT_TIERS];
   const steps = [...CHECKS, ...allTiers].map(({ name }) => name);
   requireKnown(args, ["--gate", "--no-install", ...steps]);
   const wanted = (step: { readonly name: string }): boolean =>
@@ -61,9 +70,13 @@ async function runCheck({ name, args }: Check): Promise<void> {
   if (code !== 0) fail(`${name}: deno ${args.join(" ")} ended with status ${code}`);
 }
 
-async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<void> {
+async function runTier(tier: Tier | RepeatTier): Promise<void> {
+  const { name, paths, permissions, timeoutMs } = tier;
   heading(name);
-  const files = (await Promise.all(paths.map(testFiles))).flat();
+  const files = await tierFiles(tier);
+  const env = "env" in tier ? { ...Deno.env.toObject(), ...tier.env } : undefined;
+  // A test has the same name each time it is run.
+  const label = (test: string): string => env === undefined ? test : `${name}: ${test}`;
   // Without a path "deno test" would run all there is.
   if (files.length === 0) return fail(`${name}: no test files in ${paths.join(", ")}`);
   const report = `${REPORTS}/${name}.xml`;
@@ -74,6 +87,7 @@ async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<v
     const { code } = await run([Deno.execPath(), "test", ...flags, ...files], {
       show: true,
       timeoutMs,
+      env,
     });
     if (code !== 0) status = `ended with status ${code}`;
   } catch (error) {
@@ -84,12 +98,12 @@ async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<v
   const counts = countTests(text);
   const broken = await brokenFiles(
     files.filter((file) => !counts.files.includes(file)),
-    permissions,
+    { permissions, env },
   );
   passed += counts.passed;
-  skipped.push(...counts.skipped);
-  for (const test of counts.failed) fail(test);
-  for (const file of broken) fail(`${file}: did not load, or holds no test`);
+  skipped.push(...counts.skipped.map(label));
+  for (const test of counts.failed) fail(label(test));
+  for (const file of broken) fail(label(`${file}: did not load, or holds no test`));
   if (status !== undefined && counts.failed.length + broken.length === 0) {
     fail(`${name}: ${status}`);
   }
@@ -101,12 +115,12 @@ async function runTier({ name, paths, permissions, timeoutMs }: Tier): Promise<v
  */
 async function brokenFiles(
   files: readonly string[],
-  permissions: readonly string[],
+  { permissions, env }: Pick<Tier, "permissions"> & Partial<Pick<RepeatTier, "env">>,
 ): Promise<string[]> {
   const flags = ["--no-prompt", "--no-check", "--quiet", "--filter=/^$/", ...permissions];
   const broken: string[] = [];
   for (const file of files) {
-    const { code, stdout } = await run([Deno.execPath(), "test", ...flags, file]);
+    const { code, stdout } = await run([Deno.execPath(), "test", ...flags, file], { env });
     if (code !== 0 || !stdout.includes("filtered out")) broken.push(file);
   }
   return broken;

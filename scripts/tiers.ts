@@ -21,6 +21,14 @@ export interface Tier {
   readonly timeoutMs: number;
 }
 
+/** The files of another tier once more, under other circumstances. */
+export interface RepeatTier extends Tier {
+  /** Variables, besides those of the caller. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Files that are left out, with the reason. */
+  readonly except: Readonly<Record<string, string>>;
+}
+
 export const CHECKS: readonly Check[] = [
   { name: "fmt", args: ["fmt", "--check", "--quiet"] },
   { name: "lint", args: ["lint", "--quiet"] },
@@ -66,6 +74,36 @@ export const MACHINE_TIERS: readonly Tier[] = [
   { name: "netns", paths: ["tests/netns"], permissions: ["--allow-all"], timeoutMs: 1_800_000 },
   { name: "e2e", paths: ["tests/e2e"], permissions: ["--allow-all"], timeoutMs: 1_200_000 },
 ];
+
+const NO_AGENT = "no agent, so no source";
+
+/** One suite, two sources: the tests of the tier `netns` with an API server instead of manifests. */
+export const REPEAT_TIERS: readonly RepeatTier[] = [
+  {
+    name: "netns-kubernetes",
+    paths: ["tests/netns"],
+    permissions: ["--allow-all"],
+    timeoutMs: 1_200_000,
+    env: { FLOCK_TEST_SOURCE: "kubernetes" },
+    except: {
+      "tests/netns/bgp_speaker_test.ts": NO_AGENT,
+      "tests/netns/bird_capabilities_test.ts": NO_AGENT,
+      "tests/netns/bird_peering_test.ts": NO_AGENT,
+      "tests/netns/ip_test.ts": NO_AGENT,
+      "tests/netns/lab_test.ts": NO_AGENT,
+      "tests/netns/uninstall_test.ts": NO_AGENT,
+      "tests/netns/container_test.ts": "has the manifests as a mount of the container",
+      "tests/netns/kubernetes_test.ts": "has an API server either way",
+      "tests/netns/kubernetes_outage_test.ts": "has an API server either way",
+    },
+  },
+];
+
+/** The test files of a tier, relative to the root. */
+export async function tierFiles(tier: Tier | RepeatTier): Promise<string[]> {
+  const files = (await Promise.all(tier.paths.map(testFiles))).flat();
+  return "except" in tier ? files.filter((file) => !Object.hasOwn(tier.except, file)) : files;
+}
 
 /** The test files at a path, relative to the root, sorted; none when the path is absent. */
 export async function testFiles(path: string): Promise<string[]> {

@@ -6,8 +6,9 @@
 import { assert, assertEquals } from "@std/assert";
 import { renderPermissionTable } from "../scripts/permissions.ts";
 import { ROOT } from "../scripts/run.ts";
-import { GATE_TIERS, MACHINE_TIERS, testFiles } from "../scripts/tiers.ts";
+import { GATE_TIERS, MACHINE_TIERS, REPEAT_TIERS, testFiles, tierFiles } from "../scripts/tiers.ts";
 import { VERSION } from "../src/version.ts";
+import { closure, importsOf } from "./module_graph.ts";
 
 interface Configuration {
   readonly version: string;
@@ -61,6 +62,28 @@ Deno.test("repository: every test file belongs to one tier", async () => {
   const homes = (file: string): number =>
     paths.filter((path) => file === path || file.startsWith(`${path}/`)).length;
   assertEquals(files.filter((file) => homes(file) !== 1), []);
+});
+
+Deno.test("repository: a repeated tier leaves out only what exists, with the reason", async () => {
+  const files = (await Promise.all(MACHINE_TIERS.map(tierFiles))).flat();
+  for (const { except } of REPEAT_TIERS) {
+    assertEquals(Object.keys(except).filter((file) => !files.includes(file)), []);
+    assertEquals(Object.values(except).filter((reason) => reason === ""), []);
+  }
+});
+
+Deno.test("repository: what is run with the other source makes its labs with it", async () => {
+  const helper = "tests/netns/test_lab.ts";
+  for (const tier of REPEAT_TIERS) {
+    const unaware: string[] = [];
+    for (const file of await tierFiles(tier)) {
+      const imports = await importsOf(`${ROOT}/${file}`, `${ROOT}/deno.json`);
+      if (!closure(imports, file, { dynamic: false }).has(helper)) unaware.push(file);
+      // A lab of its own would read the manifests, whatever the source.
+      if (/\bcreateLab\b/.test(await read(file))) unaware.push(file);
+    }
+    assertEquals(unaware, []);
+  }
 });
 
 Deno.test("repository: CONTRIBUTING.md names only tasks that exist", async () => {
