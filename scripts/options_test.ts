@@ -1,9 +1,10 @@
 import { assertEquals } from "@std/assert";
 import { describeUnknown } from "./options.ts";
 import { ROOT, run } from "./run.ts";
-import { CHECKS, GATE_TIERS, MACHINE_TIERS } from "./tiers.ts";
+import { CHECKS, GATE_TIERS, MACHINE_TIERS, REPEAT_TIERS } from "./tiers.ts";
 
-const STEPS = [...CHECKS, ...GATE_TIERS, ...MACHINE_TIERS].map(({ name }) => name).join(", ");
+const STEPS = [...CHECKS, ...GATE_TIERS, ...MACHINE_TIERS, ...REPEAT_TIERS].map(({ name }) => name)
+  .join(", ");
 
 /** Script, its arguments, the one that is refused, what it names instead. */
 const REFUSED: readonly (readonly [string, readonly string[], string, string])[] = [

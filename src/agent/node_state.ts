@@ -27,6 +27,8 @@ import { log } from "../log.ts";
 
 /** Name of the NodeConfig that supplies what a node's own leaves out. */
 const DEFAULT_NAME = "default";
+/** The link that kube-proxy's mode ipvs makes. */
+const IPVS_LINK = "kube-ipvs0";
 /** MTU where neither a configuration nor a default route says another. */
 const FALLBACK_MTU = 1500;
 
@@ -184,9 +186,12 @@ export function nodeLinks({ links }: Pick<KernelState, "links">): readonly IpLin
   return links.filter(({ ifname }) => !isHostIfname(ifname));
 }
 
-/** Networks that the node's own links are on. */
+/**
+ * Networks that the node's own links are on. Not the addresses of Services, which kube-proxy binds to a
+ * link of its own: they come and go, and are no network.
+ */
 export function connectedPrefixes(kernel: KernelState): readonly Prefix[] {
-  return nodeLinks(kernel).flatMap(({ addresses }) =>
+  return nodeLinks(kernel).filter(({ ifname }) => ifname !== IPVS_LINK).flatMap(({ addresses }) =>
     addresses.flatMap(({ address: text, prefixLength }) => {
       const address = parseAddress(text);
       return scopeOf(address) === "unicast" ? [prefixOf(address, prefixLength)] : [];

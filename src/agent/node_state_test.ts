@@ -151,6 +151,7 @@ Deno.test("connectedPrefixes() are the networks of the node's own links", () => 
       link("lo", 65536, "127.0.0.1"),
       link("eth0", 1500, "198.51.100.11"),
       link("flock00000001", 1500, "10.244.1.2"),
+      link("kube-ipvs0", 1500, "10.96.0.10"),
     ],
   });
   assertEquals(connectedPrefixes(state).map(formatPrefix), ["198.51.100.0/24"]);
