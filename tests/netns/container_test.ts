@@ -16,14 +16,16 @@ import { assertNothingLeft, createNodeLab, stored } from "./node_probe.ts";
 
 /** Directory of the executable and what belongs to it. */
 const IMAGE = EXECUTABLE.replace(/\/[^/]*$/, "");
+/** Directory of Deno, which the launcher starts: in the image's /usr, or where npx keeps it. */
+const RUNTIME = Deno.execPath().replace(/\/[^/]*$/, "");
 
 /**
  * Runs `$@` in a container: `$0` is where its root is put together, `$1` the host's directories, `$2` the
- * image's of the executable, `$3` the manifests. The host's root is gone from its mount namespace then.
+ * image's of the executable, `$3` that of Deno, `$4` the manifests. The host's root is gone from its mount namespace then.
  */
 const CONTAINER = `
 set -e
-root=$0 host=$1 image=$2 manifests=$3; shift 3
+root=$0 host=$1 image=$2 runtime=$3 manifests=$4; shift 4
 mkdir -p "$root"
 mount -t tmpfs container "$root"
 put() { mkdir -p "$root$2"; mount "\${3:---bind}" "$1" "$root$2"; }
@@ -32,6 +34,7 @@ ro /usr /usr
 for d in bin sbin lib lib64; do [ ! -L /$d ] || ln -s "$(readlink /$d)" "$root/$d"; done
 for d in proc sys dev; do put /$d /$d --rbind; done
 ro "$image" "$image"
+[ -e "$root$runtime" ] || ro "$runtime" "$runtime"
 ro "$manifests" /manifests
 mkdir -p "$root/run" "$root/tmp"
 put /run/netns /run/netns --rbind
@@ -62,7 +65,7 @@ testWith("netns: the agent works in a container with exactly its mounts, for pod
   await node.startAgent({
     via: [
       ...["unshare", "--mount", "--propagation", "slave", "sh", "-c", CONTAINER],
-      ...[`${node.dir}/root`, node.dir, IMAGE, node.manifestsDir, "--"],
+      ...[`${node.dir}/root`, node.dir, IMAGE, RUNTIME, node.manifestsDir, "--"],
     ],
     args: [
       ...["--manifests", "/manifests", "--socket", "/run/flock/flock.sock"],
@@ -92,6 +95,7 @@ testWith("netns: the agent works in a container with exactly its mounts, for pod
       "/usr",
       "/var/lib/flock",
       IMAGE,
+      ...(RUNTIME.startsWith("/usr/") ? [] : [RUNTIME]),
     ].sort(),
   );
 
