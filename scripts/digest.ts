@@ -14,7 +14,8 @@ const INPUTS = ["deno.json", "deno.lock", "main.ts", "scripts", "src", "template
  * @returns 16 hexadecimal digits
  */
 export async function digestInputs(also: readonly string[]): Promise<string> {
-  const lines = [Deno.version.deno, ...also];
+  // The launcher names the Deno that made it.
+  const lines = [Deno.version.deno, Deno.execPath(), ...also];
   for (const input of INPUTS) {
     for (const path of await filesOf(`${ROOT}/${input}`)) {
       lines.push(`${path} ${await sha256(await Deno.readFile(path))}`);
