@@ -37,7 +37,7 @@ export async function checkAttachment(
     ip.inspectPod(netns, Object.keys(podSysctls(wiring))),
   ]);
   const problems = [
-    ...(attachment.netns === "" || netns === attachment.netns
+    ...(netns === attachment.netns
       ? []
       : [`network namespace is ${netns}, not ${attachment.netns}`]),
     ...checkResult(attachment, prevResult, pod),
@@ -99,10 +99,7 @@ function ownInterface(
   problems: string[],
 ): number | undefined {
   if (interfaces.length === 0) return undefined;
-  // An attachment that was recovered does not know its sandbox's path.
-  const index = interfaces.findIndex((i) =>
-    i.name === ifname && (netns === "" ? i.sandbox !== undefined : i.sandbox === netns)
-  );
+  const index = interfaces.findIndex((i) => i.name === ifname && i.sandbox === netns);
   const mac = interfaces[index]?.mac;
   if (index < 0) problems.push(`prevResult lacks interface ${ifname} in ${netns}`);
   else if (mac !== undefined && mac.toLowerCase() !== podMacOf(hostIfname)) {

@@ -18,8 +18,9 @@
 import { messageOf } from "../core/errors.ts";
 import { BirdAbsentError, type Birdc, BirdRefusedError } from "../io/birdc.ts";
 import { CommandError, runCommand } from "../io/command.ts";
-import { ensureDir, syncDir, writeFileDurable } from "../io/fs.ts";
+import { ensureDir, parentOf, syncDir, writeFileDurable } from "../io/fs.ts";
 import { log } from "../log.ts";
+import { Pulse } from "./pulse.ts";
 
 /** Milliseconds in which BIRD is reloaded at most once. */
 export const RELOAD_WINDOW_MS = 500;
@@ -75,7 +76,7 @@ export class BgpSpeaker implements AsyncDisposable {
     this.#path = options.path;
     this.#birdc = options.birdc;
     this.#check = options.check ?? checkWithBird;
-    this.#sleep = options.sleep ?? sleep;
+    this.#sleep = options.sleep ?? ((ms, signal) => new Pulse().wait(ms, signal));
     this.#now = options.now ?? Date.now;
     this.#loop = this.#run();
   }
@@ -134,7 +135,7 @@ export class BgpSpeaker implements AsyncDisposable {
   }
 
   async #put(text: string): Promise<void> {
-    const dir = this.#path.slice(0, this.#path.lastIndexOf("/"));
+    const dir = parentOf(this.#path);
     const beside = `${this.#path}.new`;
     await ensureDir(dir, 0o700);
     await writeFileDurable(beside, text, { mode: 0o640 });
@@ -206,15 +207,4 @@ async function checkWithBird(path: string): Promise<void> {
       cause: error,
     });
   }
-}
-
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const end = (): void => resolve();
-  const timer = setTimeout(end, ms);
-  signal.addEventListener("abort", end);
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", end);
 }

@@ -10,6 +10,7 @@ import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { PodNetwork } from "./pod_network.ts";
+import { Pulse } from "./pulse.ts";
 
 /** Time between two looks, and how long something must have been leaked, in milliseconds. */
 const INTERVAL_MS = 60_000;
@@ -37,15 +38,7 @@ export class LeakCollector {
   /** Looks now and then until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, INTERVAL_MS);
-        signal.addEventListener("abort", done, { once: true });
-        function done(): void {
-          clearTimeout(timer);
-          signal.removeEventListener("abort", done);
-          resolve();
-        }
-      });
+      await new Pulse().wait(INTERVAL_MS, signal);
       if (signal.aborted) break;
       await this.collect().catch((error) => log.warn("Could not collect leaks", { err: error }));
     }

@@ -20,7 +20,7 @@ import { TerminalError } from "../core/errors.ts";
 import { routerIdOf } from "../core/router_id.ts";
 import { BirdAbsentError, createBirdc } from "../io/birdc.ts";
 import { spawnTool, toolPath } from "../io/command.ts";
-import { ensureDir, readTextIfPresent, syncDir } from "../io/fs.ts";
+import { ensureDir, parentOf, readTextIfPresent, syncDir } from "../io/fs.ts";
 import { log } from "../log.ts";
 
 export interface BirdRunOptions {
@@ -133,8 +133,4 @@ async function release(child: Deno.ChildProcess): Promise<void> {
     // It has gone already, as when a terminal's signal reached it.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/")) || "/";
 }

@@ -20,6 +20,7 @@ import {
   DEFAULT_STATE_DIR,
 } from "../core/config.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
+import { parentOf } from "../io/fs.ts";
 import { configureLog, log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import type { InstallOptions } from "./install.ts";
@@ -131,7 +132,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     .option("--exclusive", "set the runtime's other network configurations aside")
     .action(async (options: { pluginDir: string; conflist: string; exclusive?: true }) => {
       logForPeople();
-      const exclusive = options.exclusive ? dirOf(options.conflist) : undefined;
+      const exclusive = options.exclusive ? parentOf(options.conflist) : undefined;
       const { pluginDir } = options;
       setStatus(
         await orFail(() => programs.install({ executable: ownExecutable(), pluginDir, exclusive })),
@@ -232,10 +233,6 @@ function print(text: string): void {
 
 function camelCase(name: string): string {
   return name.replaceAll(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
-}
-
-function dirOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/")) || "/";
 }
 
 /** This executable, as a runtime would exec it: compiled, started by its launcher, or built from source. */

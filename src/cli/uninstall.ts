@@ -17,7 +17,7 @@ import { messageOf, TerminalError } from "../core/errors.ts";
 import { hostIfnamesOf, nexthopDeletions, routeDeletions } from "../core/leftovers.ts";
 import { isOwnConflist, listAside, putBack } from "../io/conflists.ts";
 import { listDeletions } from "../io/deletion_queue.ts";
-import { readTextIfPresent, removeFileDurable } from "../io/fs.ts";
+import { parentOf, readTextIfPresent, removeFileDurable } from "../io/fs.ts";
 import { createIp, type Ip } from "../io/ip.ts";
 import { listNexthops } from "../io/nexthops.ts";
 import { createNft } from "../io/nft.ts";
@@ -218,10 +218,6 @@ async function fileSteps(options: UninstallOptions): Promise<readonly Step[]> {
 /** Everything in a directory of our name is ours; one of another name may hold other things. */
 function isOwnDir(path: string): boolean {
   return path.endsWith("/flock");
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, path.lastIndexOf("/"));
 }
 
 async function isThere(path: string): Promise<boolean> {

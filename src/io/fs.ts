@@ -255,7 +255,8 @@ async function makeDir(path: string, mode: number): Promise<void> {
   }
 }
 
-function parentOf(path: string): string {
+/** The directory that a path is in: `/` at the top, `.` for a bare name. */
+export function parentOf(path: string): string {
   const end = path.replace(/\/+$/, "").lastIndexOf("/");
   if (end < 0) return ".";
   return end === 0 ? "/" : path.slice(0, end);

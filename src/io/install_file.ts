@@ -7,7 +7,7 @@
  * @module
  */
 import { messageOf } from "../core/errors.ts";
-import { removeOldTemps, syncDir } from "./fs.ts";
+import { parentOf, removeOldTemps, syncDir } from "./fs.ts";
 
 const PIECE = 1 << 20;
 const MODE = 0o755;
@@ -20,7 +20,7 @@ const MODE = 0o755;
  * @throws {Error} `Cannot install "…"`; then the target is as it was, and nothing is left beside it
  */
 export async function installFile(source: string, target: string): Promise<boolean> {
-  const dir = target.slice(0, target.lastIndexOf("/")) || "/";
+  const dir = parentOf(target);
   try {
     await removeOldTemps(dir);
     if (await isCopy(source, target)) return false;
