@@ -4,6 +4,7 @@
  * @module
  */
 import type { PodOptions } from "../core/annotations.ts";
+import { announceRefusal } from "../core/announce_guard.ts";
 import type { Attachment } from "../core/attachment.ts";
 import {
   type Address,
@@ -171,31 +172,18 @@ function neverGiven(node: NodeState): readonly Prefix[] {
  * a guard everything is.
  */
 function refuseUnallowed(pod: Pod, options: PodOptions, node: NodeState): void {
-  const allowed = node.config?.announce.allowed;
-  if (allowed === undefined) return;
   const announced = [
     ...options.anycast,
     ...options.addresses.filter((a) => !node.nodePrefixes.some((prefix) => contains(prefix, a))),
   ];
   for (const address of announced) {
-    const entries = allowed.filter(({ prefix }) => contains(prefix, address));
-    if (entries.some((e) => e.namespaces.some((glob) => matchesGlob(glob, pod.namespace)))) {
-      continue;
-    }
-    const why = entries.length > 0
-      ? `not allowed in namespace "${pod.namespace}"`
-      : "outside what may be announced";
+    const why = announceRefusal(node.config?.announce.allowed, address, pod.namespace);
+    if (why === undefined) continue;
     throw new CniError(
       CniCode.addressRefused,
-      `Cannot bind address "${formatAddress(address)}": it is ${why} (spec.announce.allowed)`,
+      `Cannot bind address "${formatAddress(address)}": it is ${why}`,
     );
   }
-}
-
-/** True when a text is as a pattern says; `*` stands for any characters. */
-function matchesGlob(glob: string, text: string): boolean {
-  const parts = glob.split("*").map((part) => part.replaceAll(/[^\w]/g, "\\$&"));
-  return new RegExp(`^${parts.join(".*")}$`).test(text);
 }
 
 /** What a readable identifier is made of: by the pod's annotation, else by the NodeConfig's. */
