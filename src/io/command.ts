@@ -76,6 +76,19 @@ export function toolPath(tool: Tool): string {
   );
 }
 
+/** What becomes of the output of a command that goes on. Handlers are called in the order of the lines. */
+export interface FollowOptions {
+  /** A line of stdout, without its end. */
+  readonly onLine: (line: string) => void;
+  /** A line of stderr, without its end. */
+  readonly onErrorLine: (line: string) => void;
+  /** Ends the command, with SIGKILL. No line is delivered after that. */
+  readonly signal: AbortSignal;
+}
+
+/** Runs a tool that goes on. The seam that tests replace. */
+export type FollowCommand = typeof followCommand;
+
 /** A child process with the environment that all of ours get. */
 export function spawnTool(
   tool: Tool,
@@ -137,6 +150,71 @@ export async function runCommand(
     );
   } finally {
     signal.removeEventListener("abort", kill);
+  }
+}
+
+/**
+ * Runs a tool that goes on, and delivers its lines as they come. It has no deadline: it ends by itself or
+ * by the signal. A handler that throws ends it too, and the call rejects with that error.
+ *
+ * @returns how it ended, when it has and all its lines are delivered
+ * @throws the signal's reason when it was aborted before the start
+ */
+export async function followCommand(
+  tool: Tool,
+  args: readonly string[],
+  options: FollowOptions,
+): Promise<Deno.CommandStatus> {
+  const { onLine, onErrorLine, signal } = options;
+  signal.throwIfAborted();
+  const child = spawnTool(tool, args, { stdin: "null", stdout: "piped", stderr: "piped" });
+  const stop = new AbortController();
+  const end = (): void => {
+    stop.abort();
+    try {
+      child.kill("SIGKILL");
+    } catch { /* it has just ended */ }
+  };
+  signal.addEventListener("abort", end, { once: true });
+  try {
+    const deliver = (stream: ReadableStream<Uint8Array>, on: (line: string) => void) =>
+      deliverLines(stream, on, stop.signal).catch((error) => {
+        end();
+        throw error;
+      });
+    const results = await Promise.allSettled([
+      child.status,
+      deliver(child.stdout, onLine),
+      deliver(child.stderr, onErrorLine),
+    ]);
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
+    return await child.status;
+  } finally {
+    signal.removeEventListener("abort", end);
+  }
+}
+
+/** Reads a stream to its end, or until the signal: also when somebody else holds its other end open. */
+async function deliverLines(
+  stream: ReadableStream<Uint8Array>,
+  onLine: (line: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const reader = stream.getReader();
+  signal.addEventListener("abort", () => reader.cancel().catch(() => {}), { once: true });
+  const decoder = new TextDecoder();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
+    rest = lines.pop()!;
+    if (done && rest !== "") lines.push(rest);
+    for (const line of lines) {
+      if (signal.aborted) return;
+      onLine(line);
+    }
+    if (done) return;
   }
 }
 
