@@ -5,9 +5,8 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../../src/core/errors.ts";
-import { runCommand, toolPath } from "../../src/io/command.ts";
-import { createIp, type Ip } from "../../src/io/ip.ts";
 import { testWith } from "../support.ts";
+import { Namespace } from "./namespace.ts";
 
 testWith("netns: ip changes what can be changed, and names what cannot", ["root"], async (t) => {
   await using host = await Namespace.create();
@@ -143,30 +142,3 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
     assertEquals([sysctls, links.length], [{ [path]: "2" }, 1]);
   });
 });
-
-/** A network namespace and `Ip` inside it. */
-class Namespace implements AsyncDisposable {
-  readonly path: string;
-  readonly ip: Ip;
-
-  private constructor(readonly name: string) {
-    this.path = `/run/netns/${name}`;
-    this.ip = createIp((tool, args, options) =>
-      runCommand("nsenter", [`--net=${this.path}`, toolPath(tool), ...args], options)
-    );
-  }
-
-  static async create(): Promise<Namespace> {
-    const name = `t-ip-${crypto.randomUUID().slice(0, 8)}`;
-    await runCommand("ip", ["netns", "add", name]);
-    return new Namespace(name);
-  }
-
-  async run(lines: readonly string[]): Promise<void> {
-    await runCommand("ip", ["-n", this.name, "-batch", "-"], { stdin: lines.join("\n") + "\n" });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await runCommand("ip", ["netns", "del", this.name]);
-  }
-}
