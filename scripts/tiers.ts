@@ -89,6 +89,7 @@ export const REPEAT_TIERS: readonly RepeatTier[] = [
       "tests/netns/bgp_speaker_test.ts": NO_AGENT,
       "tests/netns/bird_capabilities_test.ts": NO_AGENT,
       "tests/netns/bird_peering_test.ts": NO_AGENT,
+      "tests/netns/ip_monitor_test.ts": NO_AGENT,
       "tests/netns/ip_test.ts": NO_AGENT,
       "tests/netns/lab_test.ts": NO_AGENT,
       "tests/netns/uninstall_test.ts": NO_AGENT,
