@@ -2,8 +2,8 @@
  * What the kernel tells of changes: one line of `ip -o monitor label link address route nexthop`.
  *
  * An event says that something changed, not what is so now. What the kernel keeps to itself (Linux 6.18):
- * IPv4 routes and next-hop objects that go with a link which goes down or is deleted, and routes that
- * go with their next-hop object. Whoever follows events takes those from the link's and the next hop's.
+ * next-hop objects that go with a link which goes down or is deleted, and IPv4 routes that go with their
+ * link or next-hop object. Whoever follows events takes those from the link's and the next hop's.
  *
  * @module
  */
