@@ -178,6 +178,7 @@ class Fixture implements AsyncDisposable {
       links: [{
         ifname: "eth0",
         up: true,
+        carrier: true,
         mtu: 1500,
         mac: "",
         addresses: [{ ...address, ...flags }],

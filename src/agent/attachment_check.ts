@@ -5,7 +5,7 @@
  * @module
  */
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
-import { formatAddress, parseAddress, type Prefix } from "../core/cidr.ts";
+import { type Address, formatAddress, parseAddress } from "../core/cidr.ts";
 import type { CniResult } from "../core/cni_result.ts";
 import { GATEWAY4, GATEWAY6 } from "../core/config.ts";
 import { CniCode, CniError } from "../core/errors.ts";
@@ -23,13 +23,14 @@ import { wiringOf } from "./attachment_wiring.ts";
 /**
  * Compares an attachment with what it should be.
  *
+ * @param protocolOf the route protocol that an address of it should have
  * @throws {CniError} code 104 naming everything that is missing or different
  */
 export async function checkAttachment(
   attachment: Attachment,
   netns: string,
   prevResult: CniResult,
-  { ip, nodePrefixes }: { readonly ip: Ip; readonly nodePrefixes: readonly Prefix[] },
+  { ip, protocolOf }: { readonly ip: Ip; readonly protocolOf: (address: Address) => number },
 ): Promise<void> {
   const wiring = wiringOf(attachment);
   const [host, pod] = await Promise.all([
@@ -41,7 +42,7 @@ export async function checkAttachment(
       ? []
       : [`network namespace is ${netns}, not ${attachment.netns}`]),
     ...checkResult(attachment, prevResult, pod),
-    ...checkHost(wiring, nodePrefixes, host),
+    ...checkHost(wiring, protocolOf, host),
     ...checkPod(wiring, pod),
   ];
   if (problems.length > 0) {

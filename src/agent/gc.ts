@@ -6,7 +6,7 @@
  */
 import { attachmentKey } from "../core/attachment.ts";
 import type { ClusterSource } from "../core/objects.ts";
-import type { Ip } from "../io/ip.ts";
+import type { NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { PodNetwork } from "./pod_network.ts";
@@ -20,7 +20,7 @@ export interface LeakCollectorOptions {
   readonly network: Pick<PodNetwork, "del" | "detachPending">;
   readonly store: Pick<Store, "list">;
   readonly source: Pick<ClusterSource, "synced" | "pod">;
-  readonly ip: Pick<Ip, "observe">;
+  readonly ip: { observe(): Promise<Pick<NodeKernel, "links">> };
   /** Milliseconds since the epoch. */
   readonly now: () => number;
 }

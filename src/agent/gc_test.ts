@@ -111,7 +111,7 @@ class Fixture {
       source: f.source,
       ip: {
         observe() {
-          const link = { up: true, mtu: 1500, mac: "", addresses: [] };
+          const link = { up: true, carrier: true, mtu: 1500, mac: "", addresses: [] };
           return Promise.resolve({
             links: f.links.map((ifname) => ({ ifname, ...link })),
             routes: [],

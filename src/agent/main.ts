@@ -11,9 +11,12 @@ import { Ipam } from "../core/ipam.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
+import { runCommand } from "../io/command.ts";
 import { createIp } from "../io/ip.ts";
+import { runIpMonitor } from "../io/ip_monitor.ts";
 import type * as Kube from "../io/kube.ts";
 import { createManifestSource } from "../io/manifests.ts";
+import { probeNexthops } from "../io/nexthops.ts";
 import { serveAgent } from "../io/socket.ts";
 import { openStore } from "../io/store.ts";
 import { createSysctl } from "../io/sysctl.ts";
@@ -29,6 +32,7 @@ import { writeConflist } from "./conflist.ts";
 import { LeakCollector } from "./gc.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
+import { KernelSync } from "./kernel_sync.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
@@ -36,6 +40,7 @@ import { withPodEvents } from "./pod_events.ts";
 import { PodNetwork } from "./pod_network.ts";
 import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
+import { RefusalReport } from "./refusals.ts";
 import { cniOperations, createHandler } from "./server.ts";
 
 /** How long requests under way may take to finish when the agent stops, in milliseconds. */
@@ -81,7 +86,8 @@ export async function runAgent(
   }
 
   // The node.
-  const ip = createIp();
+  const support = await probeNexthops();
+  const ip = createIp(runCommand, { nexthops: support !== "none" });
   const birdc = createBirdc({ socket: birdSocket });
   const node = new NodeState(nodeName, stateDir);
   node.kernel = await ip.observe();
@@ -100,7 +106,11 @@ export async function runAgent(
     ipam,
     ip,
     now: () => new Date(),
-    onChange: () => reconciler.markDirty(),
+    onChange: ({ anycast }) => {
+      reconciler.markDirty();
+      if (anycast !== undefined) reconciler.markPodsChanged();
+    },
+    withdraw: (attachment) => reconciler.withdraw(attachment),
   });
   const speaker = stack.use(new BgpSpeaker({ path: birdConfig, birdc }));
   const passwords = new PeerPasswords({
@@ -109,12 +119,17 @@ export async function runAgent(
     onChange: () => reconciler.markDirty(),
   });
   const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords });
+  const refusals = new RefusalReport(writer);
+  const kernel = new KernelSync({ ip, sticky: support === "resilient" });
   const reconciler: Reconciler = new Reconciler({
-    ip,
+    kernel,
     store,
+    source,
     node,
     bgpInput,
     speaker,
+    drained: () => false,
+    onRefusals: (refused) => refusals.update(refused),
     intervalMs: settings.routeReconcileIntervalMs,
   });
 
@@ -140,10 +155,11 @@ export async function runAgent(
 
   const onSourceChange = async (): Promise<void> => {
     if (!source.synced) return;
+    reconciler.markPodsChanged();
     holds.update(source.pods());
     if (await node.update(source)) {
       passwords.wake();
-      reconciler.markDirty({ planned: true });
+      reconciler.markDirty();
     }
     for (const reporter of reporters) reporter.wake();
     if (settings.conflist !== undefined && network.notReady === undefined) {
@@ -173,6 +189,10 @@ export async function runAgent(
   const loops = Promise.all([
     source.run(stop.signal),
     reconciler.run(stop.signal),
+    runIpMonitor({
+      onEvent: (event) => reconciler.heed(event),
+      onGap: () => reconciler.markDirty({ repair: true }),
+    }, stop.signal),
     leaks.run(stop.signal),
     passwords.run(stop.signal),
     ...reporters.map((reporter) => reporter.run(stop.signal)),

@@ -22,7 +22,7 @@ import {
 import type { ClusterSource, NodeConfigObject } from "../core/objects.ts";
 import { isHostIfname } from "../core/wiring.ts";
 import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
-import type { KernelState } from "../io/ip.ts";
+import type { NodeKernel } from "../io/ip.ts";
 import { log } from "../log.ts";
 
 /** Name of the NodeConfig that supplies what a node's own leaves out. */
@@ -40,7 +40,7 @@ export class NodeState {
   #object: NodeConfigObject | undefined;
   #config: NodeConfig | undefined;
   #error: string | undefined;
-  #kernel: KernelState = { links: [], routes: [], defaultRoutes: [] };
+  #kernel: NodeKernel = { links: [], routes: [], defaultRoutes: [] };
   #reserved: readonly Prefix[] | undefined;
 
   constructor(node: string, stateDir: string) {
@@ -64,12 +64,12 @@ export class NodeState {
   }
 
   /** Links and routes as last read. */
-  get kernel(): KernelState {
+  get kernel(): NodeKernel {
     return this.#kernel;
   }
 
-  set kernel(kernel: KernelState) {
-    const addresses = (state: KernelState): string =>
+  set kernel(kernel: NodeKernel) {
+    const addresses = (state: NodeKernel): string =>
       JSON.stringify([
         nodeLinks(state).map((link) => link.addresses.map(({ address }) => address)),
         state.defaultRoutes.map(({ gateway }) => gateway),
@@ -182,7 +182,7 @@ export class NodeState {
 }
 
 /** The links that are the node's own, not a pod's. */
-export function nodeLinks({ links }: Pick<KernelState, "links">): readonly IpLink[] {
+export function nodeLinks({ links }: Pick<NodeKernel, "links">): readonly IpLink[] {
   return links.filter(({ ifname }) => !isHostIfname(ifname));
 }
 
@@ -190,7 +190,7 @@ export function nodeLinks({ links }: Pick<KernelState, "links">): readonly IpLin
  * Networks that the node's own links are on. Not the addresses of Services, which kube-proxy binds to a
  * link of its own: they come and go, and are no network.
  */
-export function connectedPrefixes(kernel: KernelState): readonly Prefix[] {
+export function connectedPrefixes(kernel: NodeKernel): readonly Prefix[] {
   return nodeLinks(kernel).filter(({ ifname }) => ifname !== IPVS_LINK).flatMap(({ addresses }) =>
     addresses.flatMap(({ address: text, prefixLength }) => {
       const address = parseAddress(text);

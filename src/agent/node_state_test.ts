@@ -2,7 +2,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { FakeSource } from "../../tests/fakes/fake_source.ts";
 import { contains, formatPrefix, parseAddress } from "../core/cidr.ts";
 import type { IpLink, IpRoute } from "../core/ip_state.ts";
-import type { KernelState } from "../io/ip.ts";
+import type { NodeKernel } from "../io/ip.ts";
 import { connectedPrefixes, NodeState } from "./node_state.ts";
 
 const GOOD = { cidr6: ["2001:db8:f001::/64"], cidr4: ["10.244.1.0/24"] };
@@ -131,7 +131,7 @@ Deno.test("reserved is the same list until something in it changes", async () =>
     bgp: { asn: 65001, peers: [{ address: "2001:db8:25::1", asn: 65000 }] },
   });
   await f.node.update(f.source);
-  const state = (address: string): KernelState =>
+  const state = (address: string): NodeKernel =>
     kernel({ links: [link("eth0", 1500, address), link("flock00000001", 1500, "169.254.1.1")] });
   f.node.kernel = state("198.51.100.11");
   const reserved = f.node.reserved;
@@ -167,7 +167,7 @@ class Fixture implements AsyncDisposable {
   }
 }
 
-function kernel(state: Partial<KernelState>): KernelState {
+function kernel(state: Partial<NodeKernel>): NodeKernel {
   return { links: [], routes: [], defaultRoutes: [], ...state };
 }
 
@@ -176,6 +176,7 @@ function link(ifname: string, mtu: number, ...addresses: readonly string[]): IpL
     ifname,
     mtu,
     up: true,
+    carrier: true,
     mac: "",
     addresses: addresses.map((address) => ({
       family: "ipv4",
@@ -198,7 +199,7 @@ function route(dev: string | undefined, hops: readonly string[] = []): IpRoute {
     protocol: "static",
     metric: 0,
     dev,
-    nextHops: hops.map((dev) => ({ dev })),
+    nextHops: hops.map((dev) => ({ dev, weight: 1 })),
     flags: [],
   };
 }

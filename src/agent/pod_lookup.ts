@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { PodReference } from "../core/cni.ts";
+import type { AttachmentId, PodReference } from "../core/cni.ts";
 import { CniCode, CniError } from "../core/errors.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
 import { quote } from "../core/quote.ts";
@@ -75,4 +75,16 @@ async function waitFor<T>(
   signal.removeEventListener("abort", stop);
   signal.throwIfAborted();
   return read();
+}
+
+/** The pod of a container that belongs to none: without annotations, never announced by itself. */
+export function podless({ containerId }: AttachmentId): Pod {
+  return {
+    namespace: "",
+    name: containerId.slice(0, 63),
+    uid: "",
+    annotations: {},
+    ready: false,
+    terminating: false,
+  };
 }

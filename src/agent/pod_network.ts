@@ -12,9 +12,10 @@
  */
 import { parsePodAnnotations } from "../core/annotations.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
-import { formatAddress } from "../core/cidr.ts";
+import { type Address, formatAddress } from "../core/cidr.ts";
 import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
 import type { CniResult } from "../core/cni_result.ts";
+import { routeProtocol } from "../core/desired_state.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { Ipam } from "../core/ipam.ts";
 import type { NodeConfig } from "../core/node_config.ts";
@@ -36,7 +37,7 @@ import { checkAttachment } from "./attachment_check.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
-import { findPod } from "./pod_lookup.ts";
+import { findPod, podless } from "./pod_lookup.ts";
 import { inSandbox } from "./recovery.ts";
 
 /** One ADD. */
@@ -56,7 +57,9 @@ export interface PodNetworkOptions {
   readonly ip: Ip;
   readonly now: () => Date;
   /** Called after every attachment that came or went. */
-  readonly onChange: () => void;
+  readonly onChange: (attachment: Attachment) => void;
+  /** Withdraws what leads to an attachment; it is about to be detached. */
+  readonly withdraw: (attachment: Attachment) => Promise<void>;
 }
 
 /** The attachments of this node. */
@@ -113,7 +116,7 @@ export class PodNetwork {
       // Nor is it for a container that was added again after it.
       if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
       await this.#detach(attachment);
-      this.#o.onChange();
+      this.#o.onChange(attachment);
     });
   }
 
@@ -134,7 +137,12 @@ export class PodNetwork {
         );
       }
       const whole = attachment.netns === "" ? await inSandbox(attachment, netns, ip) : attachment;
-      await checkAttachment(whole, netns, prevResult, { ip, nodePrefixes: node.nodePrefixes });
+      const protocolOf = (address: Address): number =>
+        routeProtocol(address, whole, {
+          nodePrefixes: node.nodePrefixes,
+          allowed: node.config?.announce.allowed,
+        });
+      await checkAttachment(whole, netns, prevResult, { ip, protocolOf });
     });
   }
 
@@ -175,7 +183,7 @@ export class PodNetwork {
           const { namespace, podName, containerId, ifname } = attachment;
           await this.#detach(attachment);
           log.info(msg, { pod: `${namespace}/${podName}`, containerId, ifname });
-          this.#o.onChange();
+          this.#o.onChange(attachment);
         })
       ),
     );
@@ -222,7 +230,7 @@ export class PodNetwork {
       const result = resultOf(wiring, request.conf.dns);
       await stored(store.put({ ...attachment, state: "committed", result }));
       signal.throwIfAborted();
-      this.#o.onChange();
+      this.#o.onChange(attachment);
       return result;
     } catch (error) {
       await this.#undo(attachment);
@@ -324,7 +332,8 @@ export class PodNetwork {
   }
 
   async #detach(attachment: Attachment): Promise<void> {
-    const { ip, store, ipam } = this.#o;
+    const { ip, store, ipam, withdraw } = this.#o;
+    await withdraw(attachment);
     await this.#unbindAnycast(attachment);
     // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
     await ip.deleteLink(attachment.hostIfname);
@@ -372,18 +381,6 @@ async function stored(change: Promise<void>): Promise<void> {
   } catch (cause) {
     throw new CniError(CniCode.io, messageOf(cause), { cause: (cause as Error).cause });
   }
-}
-
-/** The pod of a container that belongs to none: without annotations, never announced by itself. */
-function podless({ containerId }: AttachmentId): Pod {
-  return {
-    namespace: "",
-    name: containerId.slice(0, 63),
-    uid: "",
-    annotations: {},
-    ready: false,
-    terminating: false,
-  };
 }
 
 /** True when the path of a namespace is gone. What is not known or cannot be looked at counts as there. */

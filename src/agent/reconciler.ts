@@ -2,59 +2,87 @@
  * The one loop: read the kernel, take a snapshot, compute what should be, apply the difference; and ask
  * for BIRD's configuration. It runs when something asked for it, and periodically.
  *
- * The kernel is read before the snapshot is taken: an attachment made in between is in the snapshot
- * only, and its routes are at worst installed twice; none is removed by mistake.
+ *     a pod's readiness ──▶ quick pass: what was read last, with what was changed since; routes only
+ *     a foreign change  ──▶ full pass, at once
+ *     ADD, DEL, config  ──▶ full pass, the first at once, then every 500 ms
+ *
+ * The kernel is read before the snapshot is taken, and nothing is waited for between the snapshot and
+ * the change: a route that was withdrawn meanwhile is not in the snapshot and stays withdrawn.
  *
  * @module
  */
+import type { AnycastAddress, Refusal } from "../core/anycast.ts";
+import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { renderBirdConfig } from "../core/bird_config.ts";
-import type { Attachment } from "../core/attachment.ts";
 import { contains, formatAddress, parsePrefix, type Prefix } from "../core/cidr.ts";
 import { PROTO_ANNOUNCED, PROTO_LOCAL } from "../core/config.ts";
-import {
-  type DesiredRoute,
-  desiredRoutes,
-  diffRoutes,
-  type RouteChange,
-} from "../core/desired_state.ts";
-import type { IpRoute } from "../core/ip_state.ts";
-import type { Ip } from "../io/ip.ts";
+import { type DesiredState, desiredState } from "../core/desired_state.ts";
+import type { IpEvent } from "../core/ip_events.ts";
+import { concernOf } from "../core/kernel_concern.ts";
+import type { ClusterSource, Pod } from "../core/objects.ts";
+import type { OwnState } from "../core/own_objects.ts";
+import type { Change } from "../core/state_diff.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
+import type { KernelSync } from "./kernel_sync.ts";
 import type { NodeState } from "./node_state.ts";
+import { Pulse } from "./pulse.ts";
 
 /** Retry after a failed pass, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+/** When to look again at routes that wait for BIRD, in milliseconds. */
+const RETRY_HELD_MS = 250;
+/** Shortest time between the beginnings of two full passes, in milliseconds: usually, and for repairs. */
+const GAP_MS = 500;
+const REPAIR_GAP_MS = 20;
+/** Longest wait of a timer, in milliseconds. */
+const FOREVER_MS = 3_600_000;
 
 export interface ReconcilerOptions {
-  readonly ip: Ip;
-  readonly store: Store;
+  readonly kernel: KernelSync;
+  readonly store: Pick<Store, "list">;
+  readonly source: Pick<ClusterSource, "synced" | "pod">;
   readonly node: NodeState;
-  readonly bgpInput: BgpInput;
+  readonly bgpInput: Pick<BgpInput, "gather">;
   readonly speaker: Pick<BgpSpeaker, "apply" | "state">;
+  /** Nothing is to be announced from this node. */
+  readonly drained: () => boolean;
+  /** Called with the addresses that may no longer be announced, at each computation. */
+  readonly onRefusals: (refused: readonly Refusal[]) => void;
   /** Milliseconds between periodic passes; 0: none. */
   readonly intervalMs: number;
 }
 
-/** When to look again at routes that wait for BIRD, in milliseconds. */
-const RETRY_HELD_MS = 250;
-/** Shortest time between the beginnings of two passes, in milliseconds. */
-const GAP_MS = 500;
+/** What became of one computation. */
+interface Outcome {
+  readonly attachments: readonly Attachment[];
+  readonly desired: DesiredState;
+  /** Changes that have to wait for BIRD. */
+  readonly late: readonly Change[];
+  readonly changes: number;
+}
 
 /** Keeps the node's routes and BIRD's configuration as they should be. */
 export class Reconciler {
   readonly #o: ReconcilerOptions;
-  #dirty = Promise.withResolvers<void>();
+  readonly #pulse = new Pulse();
+  /** A pod changed. */
+  #podsChanged = false;
+  /** When the next full pass is due, and when the last one began (`performance.now`). */
+  #dueAt = -Infinity;
+  #beganAt = -Infinity;
+  #failures = 0;
   #firstPass = true;
-  /** The next pass makes what is new; others repair what somebody else changed. */
-  #planned = true;
-  /** When the pass under way began (`performance.now`). */
+  /** When the pass under way began. */
   #passSince: number | undefined;
-  /** Routes that could not be installed, as last logged. */
-  #failing = "[]";
+  /** Computations and changes are made one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  /** Attachments that are about to be detached, by key. */
+  readonly #leaving = new Map<string, Attachment>();
+  #anycast: readonly AnycastAddress[] = [];
 
   constructor(options: ReconcilerOptions) {
     this.#o = options;
@@ -70,146 +98,225 @@ export class Reconciler {
     return !this.#firstPass;
   }
 
+  /** The anycast addresses of this node's pods, as computed last. */
+  get anycast(): readonly AnycastAddress[] {
+    return this.#anycast;
+  }
+
   /**
-   * Asks for a pass. Several asked for while one runs are one.
+   * Asks for a full pass. Several asked for while one runs are one.
    *
-   * @param options.planned the pass is going to change what an operator changed: no repair
+   * @param options.repair somebody else changed the kernel: it is not put off
    */
-  markDirty(options: { readonly planned?: boolean } = {}): void {
-    if (options.planned) this.#planned = true;
-    this.#dirty.resolve();
+  markDirty(options: { readonly repair?: boolean } = {}): void {
+    const gap = options.repair ? REPAIR_GAP_MS : GAP_MS;
+    this.#ask(Math.max(performance.now(), this.#beganAt + gap));
+  }
+
+  /** Pods changed: what is announced may be something else now. */
+  markPodsChanged(): void {
+    this.#podsChanged = true;
+    this.#pulse.wake();
+  }
+
+  /** Heeds what the kernel reports. */
+  heed(event: IpEvent): void {
+    const dev = event.kind === "link" || event.kind === "address"
+      ? event.ifname
+      : event.kind === "route"
+      ? event.dev
+      : undefined;
+    // Whoever detaches it asks for a pass when that is done.
+    if (this.#leaving.values().some(({ hostIfname }) => hostIfname === dev)) return;
+    const concern = concernOf(event, this.#o.kernel.wanted);
+    if (concern !== "none") this.markDirty({ repair: concern === "repair" });
+  }
+
+  /** An attachment is about to be detached: withdraws what pods share. Does not throw. */
+  async withdraw(attachment: Attachment): Promise<void> {
+    this.#leaving.set(attachmentKey(attachment), attachment);
+    if (attachment.anycast === undefined) return;
+    try {
+      await this.#serially(() => this.#sync({ read: false, late: false }));
+    } catch (error) {
+      // Its link goes next, and the routes with it.
+      const { containerId, ifname } = attachment;
+      log.warn("Could not withdraw before detaching", { containerId, ifname, err: error });
+      this.markDirty({ repair: true });
+    }
   }
 
   /** Runs passes until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const stop = (): void => this.markDirty();
-    signal.addEventListener("abort", stop);
-    let retryMs = 0;
-    let lastBegin = -Infinity;
     while (!signal.aborted) {
-      await this.#wait(retryMs || this.#o.intervalMs);
-      if (signal.aborted) break;
-      // The first one asked for runs at once; those that follow on its heels share one.
-      const early = lastBegin + GAP_MS - performance.now();
-      if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
-      lastBegin = performance.now();
-      this.#dirty = Promise.withResolvers<void>();
-      this.#passSince = performance.now();
+      const now = performance.now();
+      const isDue = this.#dueAt <= now;
+      if (!isDue && !this.#podsChanged) {
+        await this.#pulse.wait(Math.min(this.#dueAt - now, FOREVER_MS), signal);
+        continue;
+      }
+      this.#passSince = now;
       try {
-        // Routes that wait for BIRD are asked for again soon.
-        retryMs = await this.pass() ? 0 : RETRY_HELD_MS;
+        if (this.#podsChanged) {
+          this.#podsChanged = false;
+          await this.#serially(() => this.#sync({ read: false, late: false }));
+        }
+        if (isDue) {
+          const { intervalMs } = this.#o;
+          this.#beganAt = now;
+          this.#dueAt = intervalMs > 0 ? now + intervalMs : Infinity;
+          // Routes that wait for BIRD are asked for again soon.
+          if (!await this.pass()) this.#ask(performance.now() + RETRY_HELD_MS);
+        }
+        this.#failures = 0;
       } catch (error) {
-        retryMs = Math.min(Math.max(retryMs * 2, RETRY_MIN_MS), RETRY_MAX_MS);
-        log.warn("Could not reconcile", { err: error, retryInMs: retryMs });
+        const retryInMs = Math.min(RETRY_MIN_MS * 2 ** this.#failures, RETRY_MAX_MS);
+        this.#failures++;
+        this.#ask(performance.now() + retryInMs);
+        // On change and at each doubling: what failed says so itself.
+        if ((this.#failures & (this.#failures - 1)) === 0) {
+          log.warn("Could not reconcile", { err: error, retryInMs, failures: this.#failures });
+        }
       } finally {
         this.#passSince = undefined;
       }
     }
-    signal.removeEventListener("abort", stop);
   }
 
   /**
-   * One pass. Without a NodeConfig nothing is known, so nothing is touched.
+   * One full pass. Without a NodeConfig nothing is known, so nothing is touched.
    *
    * @returns false when a change waits for BIRD
    * @throws {Error} when the kernel cannot be read, or routes could not be installed
    */
   async pass(): Promise<boolean> {
-    const { ip, store, node, bgpInput, speaker } = this.#o;
-    const kernel = await ip.observe();
-    node.kernel = kernel;
-    if (node.config === undefined) return true;
-
-    const attachments = store.list();
-    const pending = new Set(
-      attachments.filter((a) => a.state === "pending").map((a) => a.hostIfname),
-    );
-    const desired = desiredRoutes({
-      attachments: attachments.filter((a) => a.state === "committed"),
-      nodePrefixes: node.nodePrefixes,
-      links: kernel.links,
-    });
-    const changes = diffRoutes(desired, kernel.routes, (dev) => pending.has(dev));
-    // A pod's address is announced by itself, or by its prefix, at every moment: what follows waits until
+    const { bgpInput, speaker } = this.#o;
+    const outcome = await this.#serially(() => this.#sync({ read: true, late: false }));
+    if (outcome === undefined) return true;
+    const { attachments, desired, late, changes } = outcome;
+    // A pod's address is announced by itself, or by its prefix, at every moment: what is late waits until
     // BIRD runs a configuration with both. Until then BIRD is told of what goes, too.
-    const announced = desired.filter(({ protocol }) => protocol === PROTO_ANNOUNCED)
-      .map(({ dst }) => parsePrefix(dst));
-    const late = changes.filter((change) =>
-      isDemotion(change, desired, kernel.routes) ||
-      isRetirement(change, announced, kernel.routes)
-    );
-    await this.#change(changes.filter((change) => !late.includes(change)));
-    const demoted = prefixesOf(late, "install");
-    const kept = given([...announced, ...demoted], attachments);
+    const announced = announcedAddresses(desired);
+    const kept = given([...announced, ...prefixesOf(late, "install")], attachments);
     const input = await bgpInput.gather(kept, prefixesOf(late, "remove"));
     if (input) speaker.apply(renderBirdConfig(input));
     const { applied, error } = speaker.state;
     // Whoever makes the input complete asks for a pass.
     const isHeld = late.length > 0 && input !== undefined && !applied && error === undefined;
     if (late.length > 0 && input !== undefined && !isHeld) {
-      await this.#change(late);
+      await this.#serially(() => this.#sync({ read: false, late: true }));
       const final = await bgpInput.gather(given(announced, attachments));
       if (final) speaker.apply(renderBirdConfig(final));
     }
-    this.#planned = late.length > 0 && (isHeld || input === undefined);
     this.#firstPass = false;
-    log.debug("Reconciled", { changes: changes.length, routes: desired.length, waiting: isHeld });
+    log.debug("Reconciled", { changes, routes: desired.routes.length, waiting: isHeld });
     return !isHeld;
   }
 
-  async #change(changes: readonly RouteChange[]): Promise<void> {
-    const failed = changes.length === 0
+  /**
+   * Computes what should be and makes it so. Undefined when nothing is known yet.
+   *
+   * @param options.read look at the kernel first, also when what it has is thought to be known
+   * @param options.late also what waits for BIRD
+   */
+  async #sync(
+    options: { readonly read: boolean; readonly late: boolean },
+  ): Promise<Outcome | undefined> {
+    const { kernel, store, source, node, drained } = this.#o;
+    if (options.read || kernel.present === undefined || this.#hasUnfinishedLinks()) {
+      node.kernel = await kernel.read();
+    }
+    // From here to the change nothing is waited for.
+    if (node.config === undefined || !source.synced) return undefined;
+    const attachments = store.list();
+    const keys = new Set(attachments.map(attachmentKey));
+    for (const key of this.#leaving.keys()) if (!keys.has(key)) this.#leaving.delete(key);
+    const desired = desiredState({
+      attachments,
+      podOf: (attachment) => podOf(source, attachment),
+      links: new Map(node.kernel.links.map((link) => [link.ifname, link])),
+      nodePrefixes: node.nodePrefixes,
+      allowed: node.config.announce.allowed,
+      reserved: node.reserved,
+      drained: drained(),
+      leaving: this.#leaving,
+    });
+    this.#anycast = desired.anycast;
+    this.#o.onRefusals(desired.refused);
+    const pending = new Set(
+      attachments.filter((a) => a.state === "pending").map((a) => a.hostIfname),
+    );
+    const present = kernel.present ?? new Map();
+    const changes = kernel.plan(desired, (dev) => pending.has(dev));
+    const announced = announcedAddresses(desired);
+    const late = options.late
       ? []
-      : await this.#o.ip.changeRoutes(changes.map(({ line }) => line));
-    const failedLines = new Set(failed.map(({ line }) => line));
-    const write = this.#planned ? log.info : log.warn;
-    for (const { kind, dst, line } of changes) {
-      if (failedLines.has(line)) continue;
-      write(kind === "remove" ? "Removed stray route" : "Installed route", { prefix: dst });
-    }
-    this.#logFailures(failed);
+      : changes.filter((change) =>
+        isDemotion(change, present, node.nodePrefixes) || isRetirement(change, announced)
+      );
+    const now = changes.filter((change) => !late.includes(change));
+    await kernel.apply(now);
+    return { attachments, desired, late, changes: changes.length };
   }
 
-  #logFailures(failed: readonly { line: string; reason: string }[]): void {
-    const text = JSON.stringify(failed);
-    if (text !== this.#failing) {
-      this.#failing = text;
-      for (const { line, reason } of failed) log.warn("Could not change route", { line, reason });
-    }
-    if (failed.length > 0) throw new Error(`Cannot change ${failed.length} routes`);
+  /** A link that should be whole was not when the kernel was read, or not there yet. */
+  #hasUnfinishedLinks(): boolean {
+    const { node, store } = this.#o;
+    const whole = new Set(
+      node.kernel.links.filter(({ carrier }) => carrier).map(({ ifname }) => ifname),
+    );
+    return store.list().some((a) => a.state === "committed" && !whole.has(a.hostIfname));
   }
 
-  async #wait(ms: number): Promise<void> {
-    if (ms === 0) return await this.#dirty.promise;
-    const timer = setTimeout(() => this.#dirty.resolve(), ms);
-    await this.#dirty.promise;
-    clearTimeout(timer);
+  #serially<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(step);
+    this.#turn = result.catch(() => {});
+    return result;
   }
+
+  /** Has the next full pass be due at a time, if it is not before. */
+  #ask(at: number): void {
+    this.#dueAt = Math.min(this.#dueAt, at);
+    this.#pulse.wake();
+  }
+}
+
+/** The Pod of an attachment, not another of the same name. */
+function podOf(source: Pick<ClusterSource, "pod">, attachment: Attachment): Pod | undefined {
+  const { namespace, podName, podUid } = attachment;
+  const pod = namespace === "" ? undefined : source.pod(namespace, podName);
+  return podUid === "" || pod?.uid === podUid ? pod : undefined;
+}
+
+/** Addresses of single pods that are announced by themselves. */
+function announcedAddresses({ routes }: DesiredState): readonly Prefix[] {
+  return routes.filter(({ protocol, legs }) => protocol === PROTO_ANNOUNCED && legs === undefined)
+    .map(({ dst }) => parsePrefix(dst));
 }
 
 /** A route of an address that a prefix is going to announce: it changes when BIRD has the prefix. */
 function isDemotion(
-  { kind, dst }: RouteChange,
-  desired: readonly DesiredRoute[],
-  routes: readonly IpRoute[],
+  { kind, key, object: { subject, route } }: Change,
+  present: OwnState,
+  nodePrefixes: readonly Prefix[],
 ): boolean {
-  return kind === "install" &&
-    routes.some((r) => r.dst === dst && r.protocol === String(PROTO_ANNOUNCED)) &&
-    desired.some((r) => r.dst === dst && r.protocol === PROTO_LOCAL);
+  return kind === "install" && route?.protocol === String(PROTO_LOCAL) &&
+    present.get(key)?.route?.protocol === String(PROTO_ANNOUNCED) &&
+    nodePrefixes.some((prefix) => contains(prefix, parsePrefix(subject)));
 }
 
 /** A prefix that pods still have addresses from: it goes when BIRD may announce these by themselves. */
 function isRetirement(
-  { kind, dst }: RouteChange,
+  { kind, object: { subject, route } }: Change,
   announced: readonly Prefix[],
-  routes: readonly IpRoute[],
 ): boolean {
-  return kind === "remove" && routes.some((r) => r.dst === dst && r.type === "unreachable") &&
-    announced.some((address) => contains(parsePrefix(dst), address));
+  return kind === "remove" && route?.type === "unreachable" &&
+    announced.some((address) => contains(parsePrefix(subject), address));
 }
 
-function prefixesOf(changes: readonly RouteChange[], wanted: RouteChange["kind"]): Prefix[] {
-  return changes.filter(({ kind }) => kind === wanted).map(({ dst }) => parsePrefix(dst));
+function prefixesOf(changes: readonly Change[], wanted: Change["kind"]): Prefix[] {
+  return changes.filter(({ kind }) => kind === wanted)
+    .map(({ object: { subject } }) => parsePrefix(subject));
 }
 
 /**

@@ -7,7 +7,7 @@
  */
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { isHostIfname, parseAlias } from "../core/wiring.ts";
-import type { Ip, KernelState } from "../io/ip.ts";
+import type { Ip, NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
@@ -15,7 +15,7 @@ import { resultOf, wiringOf } from "./attachment_wiring.ts";
 /** Stores what the kernel has and the store has not. */
 export async function recoverAttachments(
   store: Pick<Store, "get" | "put">,
-  kernel: KernelState,
+  kernel: NodeKernel,
   now: Date,
 ): Promise<void> {
   for (const attachment of lostAttachments(kernel, (key) => store.get(key) !== undefined, now)) {
@@ -34,7 +34,7 @@ export async function recoverAttachments(
  * of several addresses is the primary one: see `inSandbox`.
  */
 export function lostAttachments(
-  kernel: KernelState,
+  kernel: NodeKernel,
   isKnown: (key: string) => boolean,
   now: Date,
 ): readonly Attachment[] {

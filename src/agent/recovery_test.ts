@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { parseLinks, parseRoutes } from "../core/ip_state.ts";
-import type { KernelState } from "../io/ip.ts";
+import type { NodeKernel } from "../io/ip.ts";
 import { lostAttachments } from "./recovery.ts";
 
 const NOW = new Date("2026-01-02T03:04:05Z");
@@ -15,7 +15,7 @@ const LINK = {
 function kernel(
   alias: string | undefined,
   routes: readonly Record<string, unknown>[],
-): KernelState {
+): NodeKernel {
   return {
     links: parseLinks([LINK], [{ ifname: LINK.ifname, ifalias: alias }]),
     routes: parseRoutes(routes),

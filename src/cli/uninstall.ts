@@ -156,7 +156,7 @@ async function kernelSteps(_: UninstallOptions, ip: Ip): Promise<readonly Step[]
   const line = (text: string): Step => ({
     what: text.replace(/^(route|nexthop) del /, "$1 "),
     run: async () => {
-      const [failed] = await ip.changeRoutes([text]);
+      const [failed] = await ip.change([text]);
       // What went with its link is gone all the same.
       if (failed && !/No such/.test(failed.reason)) throw new Error(failed.reason);
     },

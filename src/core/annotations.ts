@@ -123,6 +123,15 @@ export function parsePodAnnotations(
   return { options, warnings };
 }
 
+/** The weight of a pod among those of its node, as its annotation says now; 1 when that is malformed. */
+export function anycastWeight(annotations: Readonly<Record<string, string>>): number {
+  try {
+    return parseWeight(annotations[`${ANNOTATION_PREFIX}anycast-weight`]?.trim() ?? "1");
+  } catch {
+    return 1;
+  }
+}
+
 function checkFamilies(options: PodOptions): void {
   if (!options.ipv6 && !options.ipv4) {
     throw new CniError(

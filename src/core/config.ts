@@ -30,6 +30,21 @@ export const ROUTE_METRIC = 16;
 /** Metric of routes that BIRD writes. */
 export const BIRD_METRIC = 32;
 
+/**
+ * Next-hop objects, one for each pod, and groups of them, one for each anycast address, have ids from
+ * here on. They are known by their protocol, `PROTO_ANNOUNCED`.
+ */
+export const NEXTHOP_IDS = 0x666c0000;
+export const GROUP_IDS = 0x666d0000;
+/**
+ * A group's buckets, which cannot be changed in place, and its timers in seconds: a flow stays in its bucket
+ * until that was idle for so long, or the group out of balance. (With `unbalanced_timer` 0 a pod that
+ * joins a busy group never gets a bucket.)
+ */
+export const GROUP_BUCKETS = 64;
+export const GROUP_IDLE_TIMER = 10;
+export const GROUP_UNBALANCED_TIMER = 60;
+
 /** The pods' gateways, the same on every node. */
 export const GATEWAY6 = "fe80::1";
 export const GATEWAY4 = "169.254.1.1";

@@ -1,37 +1,62 @@
 /**
- * What the kernel's routes should be, computed whole from a snapshot; and the difference to what is
- * there, as lines for `ip -batch`. Pure: nothing relies on memory of what was done.
+ * What of flock's should be in the kernel, computed whole from a snapshot: the ends of pods' links,
+ * routes, and which pods share an address. Pure: nothing relies on memory of what was done. What it
+ * becomes, with numbers for next hops, is `own_state.ts`.
  *
  * @module
  */
+import { announceRefusal } from "./announce_guard.ts";
+import {
+  type AnycastAddress,
+  anycastAddresses,
+  anycastRefusals,
+  type AnycastSnapshot,
+  type Leg,
+  type Refusal,
+} from "./anycast.ts";
 import type { Attachment } from "./attachment.ts";
-import { type Family, formatPrefix, type Prefix } from "./cidr.ts";
-import { PROTO_LOCAL, ROUTE_METRIC, UNREACHABLE_METRIC } from "./config.ts";
-import type { IpLink, IpRoute } from "./ip_state.ts";
-import { hostCidr, protocolOf, routedAddresses } from "./wiring.ts";
+import { type Address, type Family, formatAddress, formatPrefix, type Prefix } from "./cidr.ts";
+import { PROTO_ANNOUNCED, PROTO_LOCAL, ROUTE_METRIC, UNREACHABLE_METRIC } from "./config.ts";
+import { hostCidr, hostEndBatch, protocolOf, routedAddresses } from "./wiring.ts";
 
-/** A route that should be there. */
+/** A route that should be there, in the main table. */
 export interface DesiredRoute {
   readonly family: Family;
   /** CIDR notation. */
   readonly dst: string;
   readonly type: "unicast" | "unreachable";
   readonly dev?: string;
+  /** Of an anycast address: the pods it leads to, at least one. */
+  readonly legs?: readonly Leg[];
   readonly protocol: number;
   readonly metric: number;
 }
 
 /** What the desired state is computed from. */
-export interface Snapshot {
-  readonly attachments: readonly Attachment[];
+export interface Snapshot extends AnycastSnapshot {
   readonly nodePrefixes: readonly Prefix[];
-  /** Links that exist: when a link goes, its routes leave the desired state. */
-  readonly links: readonly IpLink[];
 }
 
-/** The routes of the main table that should be ours, sorted. */
-export function desiredRoutes(snapshot: Snapshot): readonly DesiredRoute[] {
-  const links = new Set(snapshot.links.map(({ ifname }) => ifname));
+/** What should be there. */
+export interface DesiredState {
+  /** Sorted. */
+  readonly routes: readonly DesiredRoute[];
+  /** Lines that make the node's ends of links that exist whole again, by link. */
+  readonly ends: ReadonlyMap<string, readonly string[]>;
+  readonly anycast: readonly AnycastAddress[];
+  /** Addresses that pods have and that may no longer be announced for them. */
+  readonly refused: readonly Refusal[];
+}
+
+/**
+ * The desired state. When a link goes, its routes leave it; links of attachments that are being made or
+ * undone are whoever's that makes or undoes them.
+ */
+export function desiredState(snapshot: Snapshot): DesiredState {
+  const attached = snapshot.attachments.filter(({ state, hostIfname }) =>
+    state === "committed" && snapshot.links.has(hostIfname)
+  );
+  const anycast = anycastAddresses(snapshot);
   const routes: DesiredRoute[] = [
     // Unused addresses answer "unreachable" at once and never loop to the default route.
     ...snapshot.nodePrefixes.map((prefix): DesiredRoute => ({
@@ -41,77 +66,101 @@ export function desiredRoutes(snapshot: Snapshot): readonly DesiredRoute[] {
       protocol: PROTO_LOCAL,
       metric: UNREACHABLE_METRIC[prefix.family],
     })),
-    ...snapshot.attachments.filter(({ hostIfname }) => links.has(hostIfname)).flatMap((a) =>
-      routedAddresses({ primary: { ipv6: a.ip6, ipv4: a.ip4 }, extra: a.addresses ?? [] })
-        .map((address): DesiredRoute => ({
-          family: address.family,
-          dst: hostCidr(address),
-          type: "unicast",
-          dev: a.hostIfname,
-          protocol: protocolOf(address, snapshot.nodePrefixes),
-          metric: ROUTE_METRIC,
-        }))
+    ...attached.flatMap((attachment) =>
+      addressesOf(attachment).map(({ address, family, dst }): DesiredRoute => ({
+        family,
+        dst,
+        type: "unicast",
+        dev: attachment.hostIfname,
+        protocol: routeProtocol(address, attachment, snapshot),
+        metric: ROUTE_METRIC,
+      }))
     ),
+    ...anycast.filter(({ legs }) => legs.length > 0).map(({ address, legs }): DesiredRoute => {
+      const family = address.includes(":") ? "ipv6" : "ipv4";
+      return {
+        family,
+        dst: `${address}/${family === "ipv6" ? 128 : 32}`,
+        type: "unicast",
+        legs,
+        protocol: PROTO_ANNOUNCED,
+        metric: ROUTE_METRIC,
+      };
+    }),
   ];
-  return routes.sort((a, b) => a.dst < b.dst ? -1 : a.dst > b.dst ? 1 : a.metric - b.metric);
-}
-
-/** One change to the kernel's routes. */
-export interface RouteChange {
-  readonly kind: "install" | "remove";
-  readonly dst: string;
-  /** Line for `ip -batch`. */
-  readonly line: string;
+  return {
+    routes: routes.sort((a, b) => a.dst < b.dst ? -1 : a.dst > b.dst ? 1 : a.metric - b.metric),
+    ends: new Map(attached.map((attachment) => [attachment.hostIfname, endOf(attachment)])),
+    anycast,
+    refused: [
+      ...anycastRefusals(snapshot),
+      ...attached.flatMap((attachment) =>
+        addressesOf(attachment).flatMap(({ address }) => {
+          const why = refusalOf(address, attachment, snapshot);
+          return why === undefined
+            ? []
+            : [{ attachment, address: formatAddress(address), why: `is ${why}` }];
+        })
+      ),
+    ],
+  };
 }
 
 /**
- * The changes that turn what is there into what should be.
- *
- * @param observed routes of our protocols, any table; other tables' are not ours to judge
- * @param isPending true for the link of an attachment that is being wired or torn down
+ * Route protocol of a pod's address: announced by itself unless a prefix of the node covers it, or it was
+ * asked for and is no longer allowed.
  */
-export function diffRoutes(
-  desired: readonly DesiredRoute[],
-  observed: readonly IpRoute[],
-  isPending: (dev: string) => boolean,
-): readonly RouteChange[] {
-  const wanted = new Map(desired.map((route) => [keyOf(route), route]));
-  const present = new Set<string>();
-  const changes: RouteChange[] = [];
-  for (const route of observed) {
-    if (route.table !== "main") continue;
-    const want = wanted.get(keyOf(route));
-    if (want && isSame(want, route)) present.add(keyOf(route));
-    else if (want === undefined && !isPending(route.dev ?? "")) {
-      changes.push({ kind: "remove", dst: route.dst, line: `route del ${selectorOf(route)}` });
-    }
-  }
-  for (const [key, route] of wanted) {
-    if (present.has(key) || isPending(route.dev ?? "")) continue;
-    changes.push({ kind: "install", dst: route.dst, line: `route replace ${textOf(route)}` });
-  }
-  return changes;
+export function routeProtocol(
+  address: Address,
+  attachment: Attachment,
+  node: Pick<Snapshot, "nodePrefixes" | "allowed">,
+): number {
+  return refusalOf(address, attachment, node) === undefined
+    ? protocolOf(address, node.nodePrefixes)
+    : PROTO_LOCAL;
 }
 
-/** The kernel holds one route per destination and metric (of one table). */
-function keyOf({ family, dst, metric }: DesiredRoute | IpRoute): string {
-  return `${family} ${dst} ${metric}`;
+/** Why an address outside the node's prefixes that was asked for may not be announced any more. */
+function refusalOf(
+  address: Address,
+  { asked, namespace }: Attachment,
+  { nodePrefixes, allowed }: Pick<Snapshot, "nodePrefixes" | "allowed">,
+): string | undefined {
+  if (asked === undefined || protocolOf(address, nodePrefixes) === PROTO_LOCAL) return undefined;
+  return asked.includes(formatAddress(address))
+    ? announceRefusal(allowed, address, namespace)
+    : undefined;
 }
 
-function isSame(want: DesiredRoute, have: IpRoute): boolean {
-  return have.type === want.type && have.protocol === String(want.protocol) &&
-    (want.dev === undefined || have.dev === want.dev) &&
-    have.gateway === undefined && have.prefsrc === undefined && have.nextHops.length === 0 &&
-    have.nexthopId === undefined;
+interface RoutedAddress {
+  readonly address: Address;
+  readonly family: Family;
+  readonly dst: string;
 }
 
-function textOf({ type, dst, dev, protocol, metric }: DesiredRoute): string {
-  const head = type === "unicast" ? dst : `${type} ${dst}`;
-  return `${head}${dev ? ` dev ${dev}` : ""} proto ${protocol} metric ${metric}`;
+/** Parsed once: a pass looks at all of them, and an attachment never changes. */
+const parsed = new WeakMap<Attachment, readonly RoutedAddress[]>();
+const ends = new WeakMap<Attachment, readonly string[]>();
+
+function addressesOf(attachment: Attachment): readonly RoutedAddress[] {
+  const known = parsed.get(attachment);
+  if (known !== undefined) return known;
+  const { ip6, ip4, addresses = [] } = attachment;
+  const routed = routedAddresses({ primary: { ipv6: ip6, ipv4: ip4 }, extra: addresses })
+    .map((address) => ({ address, family: address.family, dst: hostCidr(address) }));
+  parsed.set(attachment, routed);
+  return routed;
 }
 
-function selectorOf({ type, dst, dev, protocol, metric, family }: IpRoute): string {
-  const head = type === "unicast" ? dst : `${type} ${dst}`;
-  const on = dev && !(family === "ipv4" && type !== "unicast") ? ` dev ${dev}` : "";
-  return `${head}${on} proto ${protocol} metric ${metric}`;
+function endOf(attachment: Attachment): readonly string[] {
+  const known = ends.get(attachment);
+  if (known !== undefined) return known;
+  const { hostIfname, ip6, ip4, addresses = [] } = attachment;
+  const lines = hostEndBatch({
+    hostIfname,
+    primary: { ipv6: ip6, ipv4: ip4 },
+    extra: addresses,
+  });
+  ends.set(attachment, lines);
+  return lines;
 }

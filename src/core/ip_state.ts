@@ -22,6 +22,8 @@ export interface IpAddress {
 export interface IpLink {
   readonly ifname: string;
   readonly up: boolean;
+  /** The other end is up too. */
+  readonly carrier: boolean;
   readonly mtu: number;
   /** Hardware address, empty when the link has none. */
   readonly mac: string;
@@ -44,9 +46,30 @@ export interface IpRoute {
   readonly dev?: string;
   readonly gateway?: string;
   readonly prefsrc?: string;
-  readonly nextHops: readonly { readonly gateway?: string; readonly dev?: string }[];
+  readonly nextHops: readonly {
+    readonly gateway?: string;
+    readonly dev?: string;
+    readonly weight: number;
+  }[];
+  /** The next-hop object or group it goes to; then what is above is that object's. */
   readonly nexthopId?: number;
   readonly flags: readonly string[];
+}
+
+/** A next-hop object or a group of them (`ip -j nexthop show`). */
+export interface IpNexthop {
+  readonly id: number;
+  readonly gateway?: string;
+  readonly dev?: string;
+  readonly onlink: boolean;
+  /** Undefined: it is no group. */
+  readonly members?: readonly { readonly id: number; readonly weight: number }[];
+  /** Undefined: it is no group of type `resilient`. Timers in seconds. */
+  readonly resilient?: {
+    readonly buckets: number;
+    readonly idleTimer: number;
+    readonly unbalancedTimer: number;
+  };
 }
 
 /** A neighbour entry (`ip -j neigh show`). */
@@ -80,6 +103,7 @@ export function parseLinks(items: readonly Json[], named: readonly Json[] = []):
   return items.filter((item) => typeof item.ifname === "string").map((item) => ({
     ifname: text(item.ifname),
     up: list(item.flags).includes("UP"),
+    carrier: list(item.flags).includes("LOWER_UP"),
     mtu: Number(item.mtu),
     mac: text(item.address),
     alias: aliases.get(item.ifname),
@@ -119,9 +143,34 @@ export function parseRoutes(items: readonly Json[], family?: Family): readonly I
       nextHops: list(item.nexthops).map((hop) => hop as Json).map((hop) => ({
         gateway: optionalText(hop.gateway),
         dev: optionalText(hop.dev),
+        weight: Number(hop.weight ?? 1),
       })),
       nexthopId: typeof item.nhid === "number" ? item.nhid : undefined,
       flags: list(item.flags).map(text),
+    };
+  });
+}
+
+/** Parses the items of `ip -j nexthop show`. */
+export function parseNexthops(items: readonly Json[]): readonly IpNexthop[] {
+  return items.filter((item) => typeof item.id === "number").map((item) => {
+    const resilient = item.resilient_args as Json | undefined;
+    return {
+      id: Number(item.id),
+      gateway: optionalText(item.gateway),
+      dev: optionalText(item.dev),
+      onlink: list(item.flags).includes("onlink"),
+      members: Array.isArray(item.group)
+        ? item.group.map((member) => member as Json).map(({ id, weight }) => ({
+          id: Number(id),
+          weight: Number(weight ?? 1),
+        }))
+        : undefined,
+      resilient: resilient && {
+        buckets: Number(resilient.buckets),
+        idleTimer: Number(resilient.idle_timer),
+        unbalancedTimer: Number(resilient.unbalanced_timer),
+      },
     };
   });
 }

@@ -25,7 +25,7 @@ function route(dst: string, dev: string | undefined, metric = 0): RouterIdInput[
     type: "unicast",
     metric,
     dev,
-    nextHops: dev === undefined ? [{ dev: "eth1", gateway: "198.51.100.1" }] : [],
+    nextHops: dev === undefined ? [{ dev: "eth1", gateway: "198.51.100.1", weight: 1 }] : [],
   };
 }
 

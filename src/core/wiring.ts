@@ -112,29 +112,57 @@ export function protocolOf(address: Address, nodePrefixes: readonly Prefix[]): n
 
 /** The lines that make the node's end (and, born inside the pod's namespace, the pod's). */
 export function hostBatch(wiring: Wiring, nodePrefixes: readonly Prefix[]): readonly string[] {
-  const { hostIfname: dev, mtu, owner, netns, primary } = wiring;
+  const { hostIfname: dev, mtu, owner, netns } = wiring;
   const podMac = podMacOf(dev);
-  const addresses = routedAddresses(wiring).map((address) => ({
-    cidr: hostCidr(address),
-    protocol: protocolOf(address, nodePrefixes),
-  }));
   return [
     `link add ${dev} address ${hostMacOf(dev)} mtu ${mtu} type veth ` +
     `peer name ${owner.ifname} netns ${netns} address ${podMac} mtu ${mtu}`,
     // Lines of their own: inside "link add" the first is refused and the second silently ignored.
     `link set ${dev} addrgenmode none`,
     `link set ${dev} alias ${renderAlias(owner)}`,
-    `link set ${dev} up`,
-    ...(primary.ipv6 ? [`addr add ${GATEWAY6}/64 dev ${dev} nodad`] : []),
-    // Scope host: the node answers for the pods' gateway and never uses it as a source.
-    ...(primary.ipv4 ? [`addr add ${GATEWAY4}/32 dev ${dev} scope host`] : []),
-    ...addresses.map(({ cidr }) =>
-      `neigh replace ${cidr.split("/")[0]} dev ${dev} lladdr ${podMac} nud permanent`
-    ),
-    ...addresses.map(({ cidr, protocol }) =>
-      `route replace ${cidr} dev ${dev} proto ${protocol} metric ${ROUTE_METRIC}`
+    ...hostEndBatch(wiring),
+    ...routedAddresses(wiring).map((address) =>
+      `route replace ${hostCidr(address)} dev ${dev} ` +
+      `proto ${protocolOf(address, nodePrefixes)} metric ${ROUTE_METRIC}`
     ),
   ];
+}
+
+/**
+ * The lines that make the node's end of a link whole: up, the pods' gateways, a neighbour entry for each
+ * of the pod's addresses. A link that is taken down and up has lost all of them. Each line says all of
+ * one thing, so that they can be compared with what is there.
+ */
+export function hostEndBatch(
+  { hostIfname: dev, primary, extra }: Pick<Wiring, "hostIfname" | "primary" | "extra">,
+): readonly string[] {
+  const mac = podMacOf(dev);
+  return [
+    linkUpLine(dev),
+    ...(primary.ipv6 ? [addressLine(dev, `${GATEWAY6}/64`)] : []),
+    ...(primary.ipv4 ? [addressLine(dev, `${GATEWAY4}/32`)] : []),
+    ...routedAddresses({ primary, extra }).map((address) =>
+      neighborLine({ dev, address: hostCidr(address).split("/")[0]!, mac })
+    ),
+  ];
+}
+
+/** Sets a link up. */
+export function linkUpLine(dev: string): string {
+  return `link set ${dev} up`;
+}
+
+/** Puts a gateway's address, in CIDR notation, on the node's end. */
+export function addressLine(dev: string, cidr: string): string {
+  // Scope host: the node answers for the pods' gateway and never uses it as a source.
+  return `addr replace ${cidr} dev ${dev} ${cidr.includes(":") ? "nodad" : "scope host"}`;
+}
+
+/** Says which hardware address an address has. */
+export function neighborLine(
+  { dev, address, mac }: { readonly dev: string; readonly address: string; readonly mac: string },
+): string {
+  return `neigh replace ${address} dev ${dev} lladdr ${mac} nud permanent`;
 }
 
 /**

@@ -4,14 +4,13 @@
  *
  * @module
  */
-import { parseAddress, type Prefix } from "./cidr.ts";
+import { type Address, parseAddress } from "./cidr.ts";
 import { GATEWAY4, GATEWAY6, ROUTE_METRIC } from "./config.ts";
 import type { IpLink, IpNeighbor, IpRoute } from "./ip_state.ts";
 import {
   hostCidr,
   hostMacOf,
   podMacOf,
-  protocolOf,
   renderAlias,
   routedAddresses,
   type Wiring,
@@ -54,10 +53,14 @@ export function podSysctls(wiring: Wiring): Record<string, string> {
   };
 }
 
-/** What is wrong with the node's end; empty when nothing is. */
+/**
+ * What is wrong with the node's end; empty when nothing is.
+ *
+ * @param protocolOf the route protocol that an address should have
+ */
 export function checkHost(
   wiring: Wiring,
-  nodePrefixes: readonly Prefix[],
+  protocolOf: (address: Address) => number,
   observed: ObservedEnd,
 ): readonly string[] {
   const { hostIfname: dev, owner, primary } = wiring;
@@ -72,7 +75,7 @@ export function checkHost(
   for (const address of routedAddresses(wiring)) {
     const cidr = hostCidr(address);
     requireNeighbor(problems, observed, { address: cidr.split("/")[0]!, dev, mac: podMacOf(dev) });
-    const protocol = String(protocolOf(address, nodePrefixes));
+    const protocol = String(protocolOf(address));
     const route = observed.routes.find((r) =>
       r.dst === cidr && r.dev === dev && r.metric === ROUTE_METRIC && r.table === "main"
     );

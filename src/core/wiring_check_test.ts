@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
-import { parsePrefix } from "./cidr.ts";
+import { type Address, parsePrefix, type Prefix } from "./cidr.ts";
 import type { IpAddress, IpLink, IpNeighbor, IpRoute } from "./ip_state.ts";
-import { hostMacOf, podMacOf, renderAlias, type Wiring } from "./wiring.ts";
+import { hostMacOf, podMacOf, protocolOf, renderAlias, type Wiring } from "./wiring.ts";
 import { checkHost, checkPod, hostSysctls, type ObservedEnd, podSysctls } from "./wiring_check.ts";
 
 const DEV = "flock1a2b3c4d";
@@ -52,8 +52,14 @@ const POD: ObservedEnd = {
   sysctls: podSysctls(WIRING),
 };
 
+function protocolAt(prefixes: readonly Prefix[]): (address: Address) => number {
+  return (address) => protocolOf(address, prefixes);
+}
+
+const PROTOCOL_OF = protocolAt(PREFIXES);
+
 Deno.test("checkHost() and checkPod() find nothing wrong with what is right", () => {
-  assertEquals(checkHost(WIRING, PREFIXES, HOST), []);
+  assertEquals(checkHost(WIRING, PROTOCOL_OF, HOST), []);
   assertEquals(checkPod(WIRING, POD), []);
 });
 
@@ -64,14 +70,14 @@ Deno.test("checkHost() and checkPod() leave alone what later plugins and operato
     neighbors: [...end.neighbors, neighbor("198.18.0.2", "dummy0", "02:00:00:00:00:02")],
     sysctls: end.sysctls,
   });
-  assertEquals(checkHost(WIRING, PREFIXES, more(HOST)), []);
+  assertEquals(checkHost(WIRING, PROTOCOL_OF, more(HOST)), []);
   assertEquals(checkPod(WIRING, more(POD)), []);
 });
 
 Deno.test("checkHost() and checkPod() name whatever is taken away", () => {
   for (
     const [end, check] of [
-      [HOST, (o: ObservedEnd) => checkHost(WIRING, PREFIXES, o)],
+      [HOST, (o: ObservedEnd) => checkHost(WIRING, PROTOCOL_OF, o)],
       [POD, (o: ObservedEnd) => checkPod(WIRING, o)],
     ] as const
   ) {
@@ -131,7 +137,7 @@ Deno.test("checkHost() and checkPod() name whatever is different", () => {
     ],
   ];
   for (const [observed, problem] of hostCases) {
-    assertEquals(checkHost(WIRING, PREFIXES, observed), [problem]);
+    assertEquals(checkHost(WIRING, PROTOCOL_OF, observed), [problem]);
   }
   const podCases: readonly (readonly [ObservedEnd, string])[] = [
     [pod({ up: false }), "link eth0 is down in the pod"],
@@ -156,8 +162,8 @@ Deno.test("checkHost() and checkPod() name whatever is different", () => {
 });
 
 Deno.test("checkHost() asks for another protocol when the node's prefixes changed", () => {
-  assertEquals(checkHost(WIRING, [], HOST).length, 2);
-  assertEquals(checkHost(WIRING, [parsePrefix("2001:db8::/32"), PREFIXES[1]!], HOST), [
+  assertEquals(checkHost(WIRING, protocolAt([]), HOST).length, 2);
+  assertEquals(checkHost(WIRING, protocolAt([parsePrefix("2001:db8::/32"), PREFIXES[1]!]), HOST), [
     `route 2001:db8:ffff::1/128 dev ${DEV} has protocol 144, not 143`,
   ]);
 });
@@ -198,7 +204,7 @@ function* eachRemoval(end: ObservedEnd): Iterable<{ without: ObservedEnd; naming
 }
 
 function link(ifname: string, mac: string, cidrs: readonly string[]): IpLink {
-  return { ifname, mac, up: true, mtu: 1500, addresses: cidrs.map(address) };
+  return { ifname, mac, up: true, carrier: true, mtu: 1500, addresses: cidrs.map(address) };
 }
 
 function address(cidr: string): IpAddress {

@@ -129,8 +129,8 @@ Deno.test("hostBatch() makes link, gateways, neighbour entries and routes, in th
     "link set flock1a2b3c4d addrgenmode none",
     "link set flock1a2b3c4d alias flock:1:shop/web-0:u1:c1:eth0",
     "link set flock1a2b3c4d up",
-    "addr add fe80::1/64 dev flock1a2b3c4d nodad",
-    "addr add 169.254.1.1/32 dev flock1a2b3c4d scope host",
+    "addr replace fe80::1/64 dev flock1a2b3c4d nodad",
+    "addr replace 169.254.1.1/32 dev flock1a2b3c4d scope host",
     ...["2001:db8:f001::a", "10.244.1.2", "2001:db8:ffff::1"].map((address) =>
       `neigh replace ${address} dev flock1a2b3c4d lladdr 06:f0:1a:2b:3c:4d nud permanent`
     ),

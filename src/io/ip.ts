@@ -6,11 +6,14 @@
  */
 import {
   type IpLink,
+  type IpNeighbor,
+  type IpNexthop,
   type IpRoute,
   type Json,
   parseIpBatch,
   parseLinks,
   parseNeighbors,
+  parseNexthops,
   parseRoutes,
 } from "../core/ip_state.ts";
 import { CniCode, CniError } from "../core/errors.ts";
@@ -29,13 +32,23 @@ const NO_NETNS = 90;
 const OWN_NETNS = 91;
 const NOT_NETNS = 92;
 
-/** What `Ip.observe` reads. */
-export interface KernelState {
+/** Links and routes of the node. */
+export interface NodeKernel {
   readonly links: readonly IpLink[];
   /** Routes of protocols 143 and 144, any table. */
   readonly routes: readonly IpRoute[];
   /** Default routes of the main table, both families. */
   readonly defaultRoutes: readonly IpRoute[];
+}
+
+/** What `Ip.observe` reads. */
+export interface KernelState extends NodeKernel {
+  /** Permanent ones, of all links. */
+  readonly neighbors: readonly IpNeighbor[];
+  /** Next hops of protocol 144. */
+  readonly nexthops: readonly IpNexthop[];
+  /** Ids of all other next hops. */
+  readonly foreignNexthops: ReadonlySet<number>;
 }
 
 /** The kernel's network, through `ip`. */
@@ -55,14 +68,16 @@ export interface Ip {
   inspectHost(ifname: string, sysctls: readonly string[]): Promise<ObservedEnd>;
   /** The pod's end of an attachment. */
   inspectPod(netns: string, sysctls: readonly string[]): Promise<ObservedEnd>;
-  /** All links, and the routes that are or could be ours. */
+  /** All links, and the routes and next hops that are or could be ours. */
   observe(): Promise<KernelState>;
   /**
-   * Changes routes, all that can be changed. A route to remove that is not there is no failure.
+   * Runs a batch, all of it that can be. What is to be removed and is not there is no failure.
    *
    * @returns the lines that failed, with what the kernel said
    */
-  changeRoutes(batch: readonly string[]): Promise<readonly FailedLine[]>;
+  change(batch: readonly string[]): Promise<readonly FailedLine[]>;
+  /** All routes of the main table to exactly this prefix. */
+  routesTo(prefix: string): Promise<readonly IpRoute[]>;
   /** The route the kernel takes to an address; undefined when there is none. */
   routeTo(address: string): Promise<IpRoute | undefined>;
 }
@@ -111,8 +126,17 @@ ${READ_SYSCTLS}
 echo
 exec "$ip" -j -batch -`;
 
-/** The real `ip`. */
-export function createIp(run: RunCommand = runCommand): Ip {
+/**
+ * The real `ip`.
+ *
+ * @param options.nexthops false for a kernel without next-hop objects: there are none, and asking for
+ * them fails
+ */
+export function createIp(
+  run: RunCommand = runCommand,
+  options: { readonly nexthops?: boolean } = {},
+): Ip {
+  const withNexthops = options.nexthops ?? true;
   const shell = (
     prefix: readonly string[],
     script: string,
@@ -140,6 +164,19 @@ export function createIp(run: RunCommand = runCommand): Ip {
       neighbors: parseNeighbors(neighbors!),
       sysctls: parseSysctls(stdout.slice(0, split)),
     };
+  };
+
+  const change = async (batch: readonly string[]): Promise<readonly FailedLine[]> => {
+    try {
+      await run("ip", ["-force", "-batch", "-"], { stdin: lines(batch) });
+      return [];
+    } catch (error) {
+      if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
+      const failed = parseFailedLines(error.stderr, batch);
+      if (failed.length === 0) throw error;
+      // What is gone, or went with its link since it was read, need not be removed.
+      return failed.filter(({ line, reason }) => !(IS_REMOVAL.test(line) && IS_GONE.test(reason)));
+    }
   };
 
   return {
@@ -219,14 +256,22 @@ export function createIp(run: RunCommand = runCommand): Ip {
         stdin: lines([
           "addr show",
           "link show",
+          "neigh show nud permanent",
           "route show table all proto 143",
           "route show table all proto 144",
           "route show table all default",
+          ...(withNexthops ? ["nexthop show", "nexthop show protocol 144"] : []),
         ]),
       });
-      const [addresses, links, local, announced, defaults] = parseIpBatch(stdout, 5);
+      const [addresses, links, neighbors, local, announced, defaults, nexthops, own] = parseIpBatch(
+        stdout,
+        withNexthops ? 8 : 6,
+      );
+      const ownNexthops = parseNexthops(own ?? []);
+      const ownIds = new Set(ownNexthops.map(({ id }) => id));
       return {
         links: parseLinks(addresses!, links!),
+        neighbors: parseNeighbors(neighbors!),
         routes: [
           ...parseRoutes(local!).map((route) => ({ ...route, protocol: "143" })),
           ...parseRoutes(announced!).map((route) => ({ ...route, protocol: "144" })),
@@ -234,22 +279,19 @@ export function createIp(run: RunCommand = runCommand): Ip {
         defaultRoutes: parseRoutes(defaults!).filter(({ table, dst }) =>
           table === "main" && dst.endsWith("/0")
         ),
+        nexthops: ownNexthops,
+        foreignNexthops: new Set(
+          (nexthops ?? []).map(({ id }) => Number(id)).filter((id) => !ownIds.has(id)),
+        ),
       };
     },
 
-    async changeRoutes(batch) {
-      try {
-        await run("ip", ["-force", "-batch", "-"], { stdin: lines(batch) });
-        return [];
-      } catch (error) {
-        if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
-        const failed = parseFailedLines(error.stderr, batch);
-        if (failed.length === 0) throw error;
-        // A route that is gone, or went with its link since it was read, need not be removed.
-        return failed.filter(({ line, reason }) =>
-          !(line.startsWith("route del") && /No such process|Cannot find device/.test(reason))
-        );
-      }
+    change,
+
+    async routesTo(prefix) {
+      const family = prefix.includes(":") ? "-6" : "-4";
+      const { stdout } = await run("ip", ["-j", family, "route", "show", "exact", prefix]);
+      return parseRoutes(JSON.parse(stdout || "[]") as Json[]);
     },
 
     async routeTo(address) {
@@ -263,6 +305,10 @@ export function createIp(run: RunCommand = runCommand): Ip {
     },
   };
 }
+
+/** A line that removes something, and what the kernel says when that is not there. */
+const IS_REMOVAL = /^(route|nexthop) del /;
+const IS_GONE = /No such process|No such file or directory|Cannot find device/;
 
 /** True when `ip` says that a link does not exist. */
 function isMissingLink(error: unknown): boolean {

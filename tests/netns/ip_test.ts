@@ -15,7 +15,7 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
   await host.run(["link add flock00000001 type veth peer name peer", "link set flock00000001 up"]);
 
   await t.step("changeRoutes() goes on after a failure", async () => {
-    const failed = await ip.changeRoutes([
+    const failed = await ip.change([
       "route replace 10.244.1.2/32 dev flock00000001 proto 143 metric 16",
       "route replace 10.244.1.3/32 dev flock0000000f proto 143 metric 16",
       "route replace unreachable 2001:db8:f001::/64 proto 143 metric 2000",
@@ -34,7 +34,7 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
     "changeRoutes() removes what may have gone meanwhile, with its link too",
     async () => {
       assertEquals(
-        await ip.changeRoutes([
+        await ip.change([
           "route del 10.244.1.9/32 dev flock00000001 proto 143 metric 16",
           "route del 2001:db8:f001::9/128 dev flock00000001 proto 143 metric 16",
           "route del 10.244.1.9/32 dev flock0000000f proto 143 metric 16",

@@ -14,6 +14,7 @@ import { callAgent } from "../../src/io/socket.ts";
 import type { Lab, LabOptions } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
+import { delay } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { createTestLab } from "./test_lab.ts";
 
@@ -51,6 +52,25 @@ export async function refusal(answer: Promise<unknown>): Promise<CniError> {
     throw error;
   }
   throw new Error("Cannot see a refusal: the call succeeded");
+}
+
+/**
+ * Has an agent hear nothing of the kernel's events any more. Once it is deaf, nothing but the periodic
+ * pass, ADD and DEL has it look at the kernel.
+ */
+export async function deafen(node: Node): Promise<void> {
+  const agent = node.agent!.pid;
+  // A second after it begins to listen it looks once more.
+  await delay(1_500);
+  // A child belongs to the thread that started it.
+  for await (const { name } of Deno.readDir(`/proc/${agent}/task`)) {
+    const children = await Deno.readTextFile(`/proc/${agent}/task/${name}/children`);
+    for (const pid of children.trim().split(" ").filter((text) => text !== "")) {
+      const command = await Deno.readTextFile(`/proc/${pid}/cmdline`);
+      if (command.includes("monitor")) return Deno.kill(Number(pid), "SIGSTOP");
+    }
+  }
+  throw new Error(`Cannot find the monitor of agent ${agent}`);
 }
 
 /** What the agent has on disk. */

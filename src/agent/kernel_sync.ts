@@ -1,0 +1,184 @@
+/**
+ * What of flock's the kernel has, and making it what it should be. What was read is remembered together
+ * with the changes made since, so that a single change needs no look at the kernel; whoever hears of a
+ * foreign change has it read again.
+ *
+ * @module
+ */
+import type { DesiredState } from "../core/desired_state.ts";
+import type { IpRoute } from "../core/ip_state.ts";
+import type { OwnState } from "../core/own_objects.ts";
+import { observedState, ownState } from "../core/own_state.ts";
+import { type Change, diffState, withChanges } from "../core/state_diff.ts";
+import type { FailedLine, Ip, KernelState } from "../io/ip.ts";
+import { log } from "../log.ts";
+
+/** What is counted. */
+export interface RouteCounters {
+  /** Routes that somebody else removed or changed, and that are back. */
+  reinstalls: number;
+  /** Routes that could not be installed, each try. */
+  installFailures: number;
+  /** Lines of links' ends, next hops and groups that were put right. */
+  repairs: number;
+}
+
+/** Of how many routes that had to be installed again in one pass it is found out what is in their place. */
+const MAX_TOLD = 16;
+
+/** The kernel's objects of ours. */
+export class KernelSync {
+  readonly counters: RouteCounters = { reinstalls: 0, installFailures: 0, repairs: 0 };
+  readonly #ip: Pick<Ip, "observe" | "change" | "routesTo">;
+  readonly #sticky: boolean;
+  #present: OwnState | undefined;
+  #foreignIds: ReadonlySet<number> = new Set();
+  #wanted: OwnState = new Map();
+  /** What was wanted and in place after the last change, key → text. */
+  #inPlace: ReadonlyMap<string, string> = new Map();
+  /** Failures as last logged. */
+  #failing = "[]";
+
+  /** @param options.sticky the kernel has resilient groups of next hops */
+  constructor(
+    options: {
+      readonly ip: Pick<Ip, "observe" | "change" | "routesTo">;
+      readonly sticky: boolean;
+    },
+  ) {
+    this.#ip = options.ip;
+    this.#sticky = options.sticky;
+  }
+
+  /** What is there; undefined when it has to be read first. */
+  get present(): OwnState | undefined {
+    return this.#present;
+  }
+
+  /** What should be there, as computed last. */
+  get wanted(): OwnState {
+    return this.#wanted;
+  }
+
+  /** Reads the kernel. */
+  async read(): Promise<KernelState> {
+    this.#present = undefined;
+    const kernel = await this.#ip.observe();
+    this.#present = observedState(kernel);
+    this.#foreignIds = kernel.foreignNexthops;
+    return kernel;
+  }
+
+  /**
+   * The changes that have to be made, in their order.
+   *
+   * @param isPending true for the link of an attachment that is being wired or torn down
+   */
+  plan(desired: DesiredState, isPending: (dev: string) => boolean): readonly Change[] {
+    const present = this.#present ?? new Map();
+    const options = { foreignIds: this.#foreignIds, sticky: this.#sticky };
+    this.#wanted = ownState(desired, present, options);
+    return diffState(this.#wanted, present, isPending);
+  }
+
+  /**
+   * Makes changes. What cannot be made is logged when it is news.
+   *
+   * @throws {Error} when some could not be made; then the kernel has to be read again
+   */
+  async apply(changes: readonly Change[]): Promise<void> {
+    const present = this.#present ?? new Map();
+    this.#present = undefined;
+    const failed = changes.length === 0
+      ? []
+      : await this.#ip.change(changes.map(({ line }) => line));
+    const failedLines = new Set(failed.map(({ line }) => line));
+    const made = changes.filter(({ line }) => !failedLines.has(line));
+    const repaired = made.filter((change) => this.#tell(change));
+    this.counters.installFailures +=
+      changes.filter(({ kind, object, line }) =>
+        kind === "install" && object.kind === "route" && failedLines.has(line)
+      ).length;
+    const next = withChanges(present, made);
+    this.#inPlace = new Map(
+      [...this.#wanted].filter(([key, { text }]) => next.get(key)?.text === text)
+        .map(([key, { text }]) => [key, text]),
+    );
+    await this.#tellCauses(repaired);
+    await this.#tellFailures(failed);
+    if (failed.length > 0) throw new Error(`Cannot make ${failed.length} changes of routes`);
+    this.#present = next;
+  }
+
+  /** Logs a change; true for a route that somebody else had removed or changed. */
+  #tell({ kind, key, object }: Change): boolean {
+    const { subject, text } = object;
+    const isRepair = kind === "install" && this.#inPlace.get(key) === text;
+    if (object.kind !== "route") {
+      if (isRepair || object.kind === "end") {
+        this.counters.repairs++;
+        const what = object.kind === "end" ? { link: subject } : { id: subject };
+        log.warn("Repaired what somebody else changed", { ...what, object: text });
+      } else log.debug(kind === "install" ? "Made next hop" : "Removed next hop", { object: text });
+      return false;
+    }
+    if (kind === "remove") {
+      if (this.#inPlace.has(key)) log.info("Removed route", { prefix: subject });
+      else log.warn("Removed stray route", { prefix: subject, route: text });
+      return false;
+    }
+    if (!isRepair) log.info("Installed route", { prefix: subject, route: text });
+    else {
+      this.counters.reinstalls++;
+      log.warn("Reinstalled route that somebody else removed", { prefix: subject, route: text });
+    }
+    return isRepair;
+  }
+
+  /** Says of routes that were installed again what else leads to the same prefix. */
+  async #tellCauses(repaired: readonly Change[]): Promise<void> {
+    for (const { object: { subject: prefix } } of repaired.slice(0, MAX_TOLD)) {
+      const others = await this.#othersTo(prefix);
+      if (others.length === 0) continue;
+      log.warn("Found other routes beside a reinstalled one", {
+        prefix,
+        others: others.map(shown),
+      });
+    }
+  }
+
+  async #tellFailures(failed: readonly FailedLine[]): Promise<void> {
+    const text = JSON.stringify(failed);
+    if (text === this.#failing) return;
+    this.#failing = text;
+    for (const { line, reason } of failed) {
+      const prefix = /^route add (?:unreachable )?(\S+)/.exec(line)?.[1];
+      const others = prefix !== undefined && /File exists/.test(reason)
+        ? await this.#othersTo(prefix)
+        : [];
+      if (others.length === 0) log.warn("Could not change route", { line, reason });
+      else {
+        log.warn("Could not install route: another one is in its place", {
+          prefix,
+          route: line,
+          others: others.map(shown),
+        });
+      }
+    }
+  }
+
+  /** Routes to the same prefix that are not ours. */
+  async #othersTo(prefix: string): Promise<readonly IpRoute[]> {
+    try {
+      const routes = await this.#ip.routesTo(prefix);
+      return routes.filter(({ protocol }) => protocol !== "143" && protocol !== "144");
+    } catch {
+      return []; // it is for a log line
+    }
+  }
+}
+
+function shown({ protocol, dev, gateway, metric }: IpRoute): string {
+  const via = gateway === undefined ? "" : ` via ${gateway}`;
+  return `proto ${protocol}${via} dev ${dev ?? "none"} metric ${metric}`;
+}

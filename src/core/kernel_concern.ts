@@ -1,0 +1,52 @@
+/**
+ * What an event of the kernel means for what flock wants there. Pure.
+ *
+ * @module
+ */
+import { PROTO_ANNOUNCED, PROTO_LOCAL } from "./config.ts";
+import type { IpEvent } from "./ip_events.ts";
+import { nexthopKey, type OwnState, routeKey } from "./own_objects.ts";
+import { isHostIfname, linkUpLine } from "./wiring.ts";
+
+/**
+ * `repair`: something of ours may be missing or different, or what stood in its way has gone.
+ * `look`: the node may have changed, in no hurry.
+ */
+export type Concern = "repair" | "look" | "none";
+
+/** What to do about an event. What flock does itself comes back as events, too: those agree. */
+export function concernOf(event: IpEvent, wanted: OwnState): Concern {
+  switch (event.kind) {
+    case "route": {
+      if (event.table !== "main") return "none";
+      const want = wanted.get(routeKey(event.family, event.dst, event.metric));
+      if (want !== undefined) {
+        const agrees = !event.deleted && event.protocol === want.route?.protocol &&
+          (want.id === undefined || event.nexthopId === want.id);
+        return agrees ? "none" : "repair";
+      }
+      return isOurs(event.protocol) && !event.deleted ? "repair" : "none";
+    }
+    case "nexthop": {
+      const isWanted = wanted.has(nexthopKey(event.id));
+      if (event.deleted) return isWanted ? "repair" : "none";
+      // Whether it is as it should be is not told.
+      return isWanted || event.protocol === String(PROTO_ANNOUNCED) ? "look" : "none";
+    }
+    case "link":
+      // An IPv4 route that dies with its link is not reported, so everything of that link is read.
+      if (isHostIfname(event.ifname)) {
+        return wanted.has(linkUpLine(event.ifname)) ? "repair" : "none";
+      }
+      return "look";
+    case "address":
+      if (isHostIfname(event.ifname)) {
+        return event.deleted && wanted.has(linkUpLine(event.ifname)) ? "repair" : "none";
+      }
+      return "look";
+  }
+}
+
+function isOurs(protocol: string | undefined): boolean {
+  return protocol === String(PROTO_LOCAL) || protocol === String(PROTO_ANNOUNCED);
+}
