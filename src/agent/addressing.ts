@@ -3,30 +3,26 @@
  *
  * @module
  */
-import type { PodOptions } from "../core/annotations.ts";
-import { announceRefusal } from "../core/announce_guard.ts";
+import { parsePodAnnotations, type PodOptions } from "../core/annotations.ts";
 import type { Attachment } from "../core/attachment.ts";
 import {
   type Address,
-  bitsOf,
-  contains,
   FAMILIES,
   type Family,
   formatAddress,
   formatPrefix,
-  hostPrefix,
   parseAddress,
-  type Prefix,
-  sizeOf,
 } from "../core/cidr.ts";
-import { CniCode, CniError, messageOf } from "../core/errors.ts";
+import { messageOf } from "../core/errors.ts";
 import { appName, type IidField, parseIpAlgo } from "../core/iid.ts";
 import type { AllocationRequest, Ipam } from "../core/ipam.ts";
+import type { NodeConfig } from "../core/node_config.ts";
 import type { Pod } from "../core/objects.ts";
 import { narrowPools } from "../core/pools.ts";
 import type { LastGiven } from "../io/store.ts";
 import { log } from "../log.ts";
-import { connectedPrefixes, type NodeState } from "./node_state.ts";
+import { refuseAddresses, type Surroundings } from "./address_guard.ts";
+import type { NodeState } from "./node_state.ts";
 
 /** The addresses of one attachment, held. */
 export interface ChosenAddresses {
@@ -35,6 +31,23 @@ export interface ChosenAddresses {
   readonly anycast: readonly string[];
   /** What to remember of the pools they came from. */
   readonly lastGiven: readonly LastGiven[];
+}
+
+/**
+ * What a pod asks for, by its annotations and the node's defaults. Doubtful annotations are logged.
+ *
+ * @throws {CniError} 101 annotation invalid, 102 address refused, 103 family disabled
+ */
+export function podOptions(pod: Pod, config: NodeConfig): PodOptions {
+  const { options, warnings } = parsePodAnnotations(pod.annotations, {
+    // A node without a prefix of a family gives no address of it unless a pod insists.
+    ipv6: config.defaults.ipv6 && config.cidr6.length > 0,
+    ipv4: config.defaults.ipv4 && config.cidr4.length > 0,
+  });
+  for (const warning of warnings) {
+    log.warn("Pod has a doubtful annotation", { pod: `${pod.namespace}/${pod.name}`, warning });
+  }
+  return options;
 }
 
 /** Every address that an attachment holds. */
@@ -57,12 +70,12 @@ export function chooseAddresses(
     readonly node: NodeState;
     readonly ipam: Ipam;
     readonly attachments: readonly Attachment[];
+    readonly surroundings: Surroundings;
   },
 ): ChosenAddresses {
   const { pod, options, containerId } = request;
-  const { node, ipam, attachments } = context;
-  refuseTaken(options, node, attachments);
-  refuseUnallowed(pod, options, node);
+  const { node, ipam } = context;
+  refuseAddresses({ options, namespace: pod.namespace }, context);
 
   const held: Address[] = [];
   const primary: Partial<Record<Family, string>> = {};
@@ -109,81 +122,6 @@ export function chooseAddresses(
     anycast: options.anycast.map(formatAddress),
     lastGiven,
   };
-}
-
-/** Refuses addresses that belong to somebody else. Several pods may share an anycast address. */
-function refuseTaken(
-  options: PodOptions,
-  node: NodeState,
-  attachments: readonly Attachment[],
-): void {
-  const refuse = (address: Address, why: string): never => {
-    throw new CniError(
-      CniCode.addressRefused,
-      `Cannot bind address "${formatAddress(address)}": ${why}`,
-    );
-  };
-  const unicast = new Map<string, Attachment>();
-  const anycast = new Map<string, Attachment>();
-  for (const attachment of attachments) {
-    for (const address of addressesOf({ ...attachment, anycast: [] })) {
-      unicast.set(formatAddress(address), attachment);
-    }
-    for (const address of attachment.anycast ?? []) anycast.set(address, attachment);
-  }
-  for (
-    const [kind, addresses] of [["own", options.addresses], ["anycast", options.anycast]] as const
-  ) {
-    for (const address of addresses) {
-      const text = formatAddress(address);
-      const prefix = node.reserved.find((reserved) => contains(reserved, address));
-      if (prefix) {
-        refuse(address, `it is reserved or the node's or a router's (${formatPrefix(prefix)})`);
-      }
-      const range = neverGiven(node).find((prefix) => contains(prefix, address));
-      if (range) {
-        refuse(address, `it is in ${formatPrefix(range)}, which is never given to a pod`);
-      }
-      const holder = unicast.get(text) ?? (kind === "own" ? anycast.get(text) : undefined);
-      if (holder) refuse(address, `pod "${holder.namespace}/${holder.podName}" holds it`);
-    }
-  }
-}
-
-/**
- * What no pod can ask for: the first and last addresses of the node's IPv4 prefixes and, unless a guard
- * says what may be announced, the networks that the node's own links are on.
- */
-function neverGiven(node: NodeState): readonly Prefix[] {
-  const ends = node.nodePrefixes.filter(({ family }) => family === "ipv4").flatMap((pool) => {
-    const last = pool.value + sizeOf(pool) - 1n;
-    return [pool.value, pool.value + 1n, last].map((value) =>
-      hostPrefix({ family: "ipv4", value })
-    );
-  });
-  const connected = node.config?.announce.allowed === undefined
-    ? connectedPrefixes(node.kernel).filter((p) => p.length < bitsOf(p.family))
-    : [];
-  return [...ends, ...connected];
-}
-
-/**
- * The guard: what a pod asks to be announced is inside what the NodeConfig allows its namespace. Without
- * a guard everything is.
- */
-function refuseUnallowed(pod: Pod, options: PodOptions, node: NodeState): void {
-  const announced = [
-    ...options.anycast,
-    ...options.addresses.filter((a) => !node.nodePrefixes.some((prefix) => contains(prefix, a))),
-  ];
-  for (const address of announced) {
-    const why = announceRefusal(node.config?.announce.allowed, address, pod.namespace);
-    if (why === undefined) continue;
-    throw new CniError(
-      CniCode.addressRefused,
-      `Cannot bind address "${formatAddress(address)}": it is ${why}`,
-    );
-  }
 }
 
 /** What a readable identifier is made of: by the pod's annotation, else by the NodeConfig's. */

@@ -5,7 +5,10 @@ import type { Attachment } from "../core/attachment.ts";
 import { parseAddress } from "../core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../core/config.ts";
 import { CniError } from "../core/errors.ts";
+import type { IpRoute } from "../core/ip_state.ts";
 import { Ipam } from "../core/ipam.ts";
+import { claimsOf } from "../core/node_claims.ts";
+import { NO_SURROUNDINGS, readSurroundings, type Surroundings } from "./address_guard.ts";
 import { addressesOf, chooseAddresses, type ChosenAddresses } from "./addressing.ts";
 import { NodeState } from "./node_state.ts";
 
@@ -65,6 +68,7 @@ Deno.test("chooseAddresses() refuses addresses of the node, a router, a peer, a 
   const cases = {
     "198.51.100.11": "the node's",
     "198.51.100.254": "its router",
+    "198.51.100.253": "its other router",
     "198.51.100.1": "a peer",
     "2001:db8:eeee::1": "reserved",
     "10.244.1.3": "reserved",
@@ -112,6 +116,92 @@ Deno.test("chooseAddresses() refuses what another pod holds, except an anycast a
   assertEquals(f.choose({ anycast: "2001:db8:ffff::53" }).anycast, ["2001:db8:ffff::53"]);
 });
 
+Deno.test("chooseAddresses() refuses what is another node's, or a router's on the node's links", async () => {
+  await using f = await Fixture.create();
+  const claims = claimsOf({
+    nodeConfigs: [{ name: "n2", annotations: {}, spec: { cidr4: ["10.244.2.0/24"] } }],
+    nodes: [{ name: "n2", podCidrs: ["2001:db8:f002::/64"], addresses: ["203.0.113.12"] }],
+  });
+  f.surroundings = { claims, routes: [], routers: ["203.0.113.1", "2001:db8:26::1"] };
+  const cases = {
+    "10.244.2.77": 'it is in 10.244.2.0/24, a prefix of node "n2"',
+    "2001:db8:f002::77": 'it is in 2001:db8:f002::/64, a prefix of node "n2"',
+    "203.0.113.12": 'it is an address of node "n2"',
+    "203.0.113.1": "it is a router's on the node's links",
+    "2001:db8:26::1": "it is a router's on the node's links",
+  };
+  for (const [address, why] of Object.entries(cases)) {
+    for (const key of ["addresses", "anycast"]) {
+      const error = f.refused({ [key]: address });
+      assertEquals([error.code, error.message], [102, `Cannot bind address "${address}": ${why}`]);
+      assert(!f.holds(address));
+    }
+  }
+});
+
+Deno.test("chooseAddresses() refuses an own address to which BIRD learned a host route", async () => {
+  await using f = await Fixture.create();
+  const learned = (dst: string, protocol: string, gateway?: string): IpRoute => ({
+    family: dst.includes(":") ? "ipv6" : "ipv4",
+    dst,
+    type: "unicast",
+    table: "main",
+    protocol,
+    metric: 32,
+    gateway,
+    nextHops: gateway ? [] : [{ gateway: "198.51.100.12" }, { gateway: "198.51.100.13" }],
+    flags: [],
+  });
+  f.surroundings = {
+    ...NO_SURROUNDINGS,
+    routes: [
+      learned("2001:db8:ffff::1/128", "bird", "2001:db8:25::12"),
+      learned("203.0.113.7/32", "12"),
+      learned("203.0.113.8/32", "static", "198.51.100.9"),
+    ],
+  };
+  const cases = {
+    "2001:db8:ffff::1": "2001:db8:25::12",
+    "203.0.113.7": "198.51.100.12 and 198.51.100.13",
+  };
+  for (const [address, via] of Object.entries(cases)) {
+    const error = f.refused({ addresses: address });
+    assertEquals([error.code, error.message], [
+      102,
+      `Cannot bind address "${address}": it is announced by somebody else (route learned from ${via})`,
+    ]);
+    // That is what an anycast address is for.
+    assertEquals(f.choose({ anycast: address }).anycast, [address]);
+  }
+  assertEquals(f.choose({ addresses: "203.0.113.8" }).primary.ipv4, "203.0.113.8");
+});
+
+Deno.test("readSurroundings() asks for pods with addresses only, and leaves the own node out", async () => {
+  const asked: string[] = [];
+  const { signal } = new AbortController();
+  const source = new FakeSource();
+  source.putConfig("n1", { cidr4: ["10.244.1.0/24"] });
+  source.putConfig("n2", { cidr4: ["10.244.2.0/24"] });
+  const read = (annotations: Readonly<Record<string, string>>): Promise<Surroundings> => {
+    const { options } = parsePodAnnotations(annotations, { ipv6: true, ipv4: true });
+    const ip = {
+      inspectAddresses(addresses: readonly string[]) {
+        asked.push(...addresses);
+        return Promise.resolve({ routes: [], routers: ["203.0.113.1"] });
+      },
+    };
+    return readSurroundings(options, { source, ip, nodeName: "n1", signal });
+  };
+  assertEquals(await read({}), NO_SURROUNDINGS);
+  assertEquals(asked, []);
+  const { claims, routers } = await read({
+    [`${ANNOTATION_PREFIX}anycast`]: "2001:db8:ffff::53",
+    [`${ANNOTATION_PREFIX}addresses`]: "203.0.113.7",
+  });
+  assertEquals(asked, ["203.0.113.7", "2001:db8:ffff::53"]);
+  assertEquals([claims.map(({ node }) => node), routers], [["n2"], ["203.0.113.1"]]);
+});
+
 Deno.test("chooseAddresses() makes readable identifiers by the pod's annotation, else the node's", async () => {
   await using f = await Fixture.create({ "flock.fritzlab.net/ip-algo": "namespace" });
   const byNode = f.choose({ ipv4: "false" }).primary.ipv6!;
@@ -156,6 +246,7 @@ Deno.test("addressesOf() names every address of an attachment once", () => {
 
 class Fixture implements AsyncDisposable {
   readonly attachments: Attachment[] = [];
+  surroundings: Surroundings = NO_SURROUNDINGS;
   readonly #ipam = new Ipam((bits) => {
     const [word = 0n] = crypto.getRandomValues(new BigUint64Array(1));
     return BigInt.asUintN(bits, word);
@@ -193,7 +284,7 @@ class Fixture implements AsyncDisposable {
         metric: 0,
         dev: "eth0",
         gateway: "198.51.100.254",
-        nextHops: [],
+        nextHops: [{ gateway: "198.51.100.253", dev: "eth0" }],
         flags: [],
       }],
     };
@@ -208,10 +299,11 @@ class Fixture implements AsyncDisposable {
       ),
     });
     const { options } = parsePodAnnotations(pod.annotations, { ipv6: true, ipv4: true });
-    const { node, attachments } = this;
+    const { node, attachments, surroundings } = this;
     return chooseAddresses({ pod, options, containerId: "c1" }, {
       node,
       attachments,
+      surroundings,
       ipam: this.#ipam,
     });
   }

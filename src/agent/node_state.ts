@@ -12,6 +12,7 @@ import {
   prefixOf,
   scopeOf,
 } from "../core/cidr.ts";
+import { DEFAULT_NODE_CONFIG } from "../core/config.ts";
 import type { IpLink } from "../core/ip_state.ts";
 import {
   mergeDefault,
@@ -25,8 +26,6 @@ import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
 import type { NodeKernel } from "../io/ip.ts";
 import { log } from "../log.ts";
 
-/** Name of the NodeConfig that supplies what a node's own leaves out. */
-const DEFAULT_NAME = "default";
 /** The link that kube-proxy's mode ipvs makes. */
 const IPVS_LINK = "kube-ipvs0";
 /** MTU where neither a configuration nor a default route says another. */
@@ -72,7 +71,7 @@ export class NodeState {
     const addresses = (state: NodeKernel): string =>
       JSON.stringify([
         nodeLinks(state).map((link) => link.addresses.map(({ address }) => address)),
-        state.defaultRoutes.map(({ gateway }) => gateway),
+        gatewaysOf(state),
       ]);
     if (addresses(kernel) !== addresses(this.#kernel)) this.#reserved = undefined;
     this.#kernel = kernel;
@@ -120,7 +119,7 @@ export class NodeState {
       return false;
     }
     const object = mergePodCidrs(
-      mergeDefault(own, source.nodeConfig(DEFAULT_NAME)),
+      mergeDefault(own, source.nodeConfig(DEFAULT_NODE_CONFIG)),
       source.node(this.#node)?.podCidrs ?? [],
     );
     const seen = JSON.stringify([object.annotations, object.spec]);
@@ -167,6 +166,13 @@ export class NodeState {
   }
 
   #accept(config: NodeConfig): void {
+    const wasOpen = this.#config !== undefined && this.#config.announce.allowed === undefined;
+    if (config.announce.allowed === undefined && !wasOpen) {
+      log.warn("Let pods of every namespace announce any address", {
+        node: this.#node,
+        missing: "spec.announce.allowed",
+      });
+    }
     this.#config = config;
     this.#error = undefined;
     this.#reserved = undefined;
@@ -175,10 +181,17 @@ export class NodeState {
   #nodeAddresses(): readonly Prefix[] {
     const texts = [
       ...nodeLinks(this.#kernel).flatMap((link) => link.addresses.map(({ address }) => address)),
-      ...this.#kernel.defaultRoutes.flatMap(({ gateway }) => gateway ?? []),
+      ...gatewaysOf(this.#kernel),
     ];
     return texts.map(parseAddress).filter((a) => scopeOf(a) === "unicast").map(hostPrefix);
   }
+}
+
+/** The routers that the default routes go to. */
+function gatewaysOf({ defaultRoutes }: KernelState): readonly string[] {
+  return defaultRoutes.flatMap(({ gateway, nextHops }) =>
+    [gateway, ...nextHops.map((hop) => hop.gateway)].filter((text) => text !== undefined)
+  );
 }
 
 /** The links that are the node's own, not a pod's. */

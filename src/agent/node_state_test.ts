@@ -3,6 +3,7 @@ import { FakeSource } from "../../tests/fakes/fake_source.ts";
 import { contains, formatPrefix, parseAddress } from "../core/cidr.ts";
 import type { IpLink, IpRoute } from "../core/ip_state.ts";
 import type { NodeKernel } from "../io/ip.ts";
+import { configureLog } from "../log.ts";
 import { connectedPrefixes, NodeState } from "./node_state.ts";
 
 const GOOD = { cidr6: ["2001:db8:f001::/64"], cidr4: ["10.244.1.0/24"] };
@@ -38,7 +39,11 @@ Deno.test("update() takes prefixes that are left out from the Node, and follows 
   f.source.putConfig("n1", { cidr4: [] });
   assertEquals(await f.node.update(f.source), true);
   assertEquals(f.node.nodePrefixes, []);
-  f.source.nodes.set("n1", { name: "n1", podCidrs: ["10.244.1.0/24", "2001:db8:f00d::/64"] });
+  f.source.nodes.set("n1", {
+    name: "n1",
+    podCidrs: ["10.244.1.0/24", "2001:db8:f00d::/64"],
+    addresses: [],
+  });
   assertEquals(await f.node.update(f.source), true);
   assertEquals(f.node.nodePrefixes.map(formatPrefix), ["2001:db8:f00d::/64"]);
   f.source.putConfig("n1", {});
@@ -86,6 +91,21 @@ Deno.test("update() restores the last good NodeConfig when its file cannot be re
   f.source.damaged = true;
   assertEquals(await restarted.update(f.source), true);
   assertEquals(restarted.nodePrefixes.length, 2);
+});
+
+Deno.test("update() warns when pods may announce any address, once as long as it is so", async () => {
+  await using f = new Fixture();
+  const logs: string[] = [];
+  configureLog({ level: "warn", format: "json", write: (line) => logs.push(line) });
+  const put = async (spec: Record<string, unknown>): Promise<number> => {
+    f.source.putConfig("n1", { ...GOOD, ...spec });
+    await f.node.update(f.source);
+    return logs.splice(0).filter((line) => line.includes("announce any address")).length;
+  };
+  assertEquals(await put({}), 1);
+  assertEquals(await put({ mtu: 1400 }), 0);
+  assertEquals(await put({ announce: { allowed: [] } }), 0);
+  assertEquals(await put({}), 1);
 });
 
 Deno.test("update() has no NodeConfig in force when there never was a good one", async () => {

@@ -10,7 +10,7 @@
  *
  * @module
  */
-import { parsePodAnnotations } from "../core/annotations.ts";
+import type { PodOptions } from "../core/annotations.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { type Address, formatAddress } from "../core/cidr.ts";
 import type { AttachmentId, NetConf, PodReference } from "../core/cni.ts";
@@ -18,23 +18,23 @@ import type { CniResult } from "../core/cni_result.ts";
 import { routeProtocol } from "../core/desired_state.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { Ipam } from "../core/ipam.ts";
-import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
 import {
-  hostBatch,
   hostIfnameOf,
   parseAlias,
   podBatch,
   podRemovalBatch,
   type Wiring,
 } from "../core/wiring.ts";
-import { hostSysctls, podSysctlWrites } from "../core/wiring_check.ts";
+import { podSysctlWrites } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
-import { addressesOf, chooseAddresses } from "./addressing.ts";
+import { readSurroundings, type Surroundings } from "./address_guard.ts";
+import { addressesOf, chooseAddresses, podOptions } from "./addressing.ts";
 import { checkAttachment } from "./attachment_check.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
+import { wireHost } from "./host_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
 import { findPod, podless } from "./pod_lookup.ts";
@@ -198,7 +198,7 @@ export class PodNetwork {
 
   async #attach(request: AddRequest, signal: AbortSignal): Promise<CniResult> {
     signal.throwIfAborted();
-    const { store, ip, node } = this.#o;
+    const { store, ip, node, nodeName, source } = this.#o;
     const existing = store.get(attachmentKey(request));
     if (existing?.state === "committed" && existing.netns === request.netns) {
       return existing.result as CniResult;
@@ -213,9 +213,12 @@ export class PodNetwork {
     if (existing !== undefined) await this.#detach(existing);
     const pod = request.pod === undefined
       ? podless(request)
-      : await findPod(this.#o.source, request.pod, { node: this.#o.nodeName, signal });
+      : await findPod(source, request.pod, { node: nodeName, signal });
 
-    const { attachment, wiring, pending } = this.#reserve(request, pod, node.config!);
+    const options = podOptions(pod, node.config!);
+    const surroundings = await readSurroundings(options, { source, ip, nodeName, signal });
+
+    const { attachment, wiring, pending } = this.#reserve(request, { pod, options, surroundings });
     try {
       // Both processes start now and wait for their turn: stored, node's end, pod's end.
       const wait = async (step: Promise<void>): Promise<void> => {
@@ -225,7 +228,9 @@ export class PodNetwork {
       await wait(ip.runPod(wiring.netns, {
         batch: podBatch(wiring),
         sysctls: podSysctlWrites(wiring),
-        after: wait(this.#wireHost(wiring, wait(pending))),
+        after: wait(
+          wireHost(wiring, { ip, nodePrefixes: node.nodePrefixes, after: wait(pending) }),
+        ),
       }));
       const result = resultOf(wiring, request.conf.dns);
       await stored(store.put({ ...attachment, state: "committed", result }));
@@ -249,22 +254,18 @@ export class PodNetwork {
   /** Holds addresses and a name, and begins to store them; all in one turn, so that none is given twice. */
   #reserve(
     request: AddRequest,
-    pod: Pod,
-    config: NodeConfig,
+    { pod, options, surroundings }: {
+      readonly pod: Pod;
+      readonly options: PodOptions;
+      readonly surroundings: Surroundings;
+    },
   ): { attachment: Attachment; wiring: Wiring; pending: Promise<void> } {
     const { node, ipam, store } = this.#o;
-    const { options, warnings } = parsePodAnnotations(pod.annotations, {
-      // A node without a prefix of a family gives no address of it unless a pod insists.
-      ipv6: config.defaults.ipv6 && config.cidr6.length > 0,
-      ipv4: config.defaults.ipv4 && config.cidr4.length > 0,
-    });
-    for (const warning of warnings) {
-      log.warn("Pod has a doubtful annotation", { pod: `${pod.namespace}/${pod.name}`, warning });
-    }
     const { containerId, ifname, netns, conf } = request;
     const attachments = store.list();
     const mtu = node.mtu(conf.mtu);
-    const chosen = chooseAddresses({ pod, options, containerId }, { node, ipam, attachments });
+    const context = { node, ipam, attachments, surroundings };
+    const chosen = chooseAddresses({ pod, options, containerId }, context);
     const attachment: Attachment = {
       containerId,
       ifname,
@@ -288,34 +289,6 @@ export class PodNetwork {
       wiring: wiringOf(attachment, mtu),
       pending: stored(store.put(attachment, ...chosen.lastGiven)),
     };
-  }
-
-  /** Makes the veth. A left-over of the same name, of an earlier container or wiring, is removed first. */
-  async #wireHost(wiring: Wiring, after: Promise<void>): Promise<void> {
-    const { ip, node } = this.#o;
-    const { hostIfname, netns, owner } = wiring;
-    const step = {
-      batch: hostBatch(wiring, node.nodePrefixes),
-      sysctls: hostSysctls(wiring),
-      netns,
-    };
-    try {
-      await ip.runHost({ ...step, after });
-    } catch (error) {
-      if (!/File exists/.test(messageOf(error))) throw error;
-      const link = await ip.link(hostIfname);
-      if (link === undefined) {
-        throw new CniError(
-          CniCode.wiringFailed,
-          `Cannot create interface "${owner.ifname}" in "${netns}": it exists already`,
-          { cause: error },
-        );
-      }
-      if (link.alias !== undefined && parseAlias(link.alias) === undefined) throw error;
-      log.warn("Removed left-over link", { link: hostIfname, alias: link.alias });
-      await ip.deleteLink(hostIfname);
-      await ip.runHost(step);
-    }
   }
 
   async #undo(attachment: Attachment): Promise<void> {

@@ -6,6 +6,7 @@
  */
 import {
   type Address,
+  contains,
   type Family,
   FAMILY_NAMES,
   formatAddress,
@@ -56,6 +57,9 @@ export interface PodOptions {
 
 /** Addresses that one pod may ask for, `anycast` and `addresses` together. */
 export const MAX_POD_ADDRESSES = 16;
+
+/** Reserved since RFC 1112, section 4: routers drop it. */
+const CLASS_E = parsePrefix("240.0.0.0/4");
 
 /** What Go's strconv.ParseBool takes. */
 const BOOLEANS: Readonly<Record<string, boolean>> = {
@@ -156,10 +160,11 @@ function checkScopes(options: PodOptions): void {
   for (const [key, address] of requested(options)) {
     const text = formatAddress(address);
     const scope = scopeOf(address);
-    if (scope !== "unicast") {
+    const why = scope !== "unicast" ? scope : contains(CLASS_E, address) ? "class E" : undefined;
+    if (why !== undefined) {
       throw new CniError(
         CniCode.addressRefused,
-        `Cannot use address "${text}" of annotation "${ANNOTATION_PREFIX}${key}": it is ${scope}`,
+        `Cannot use address "${text}" of annotation "${ANNOTATION_PREFIX}${key}": it is ${why}`,
       );
     }
     // On lo and on eth0 at once it would need two host routes with the same key.

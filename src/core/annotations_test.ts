@@ -161,12 +161,18 @@ Deno.test("parsePodAnnotations() throws 102 when an address is not unicast", () 
         "0.0.0.0",
         "::",
         "255.255.255.255",
+        "0.1.2.3",
+        "127.255.255.254",
+        "240.0.0.1",
+        "255.255.255.254",
       ]
     ) {
       const error = errorOf({ [key]: `2001:db8::1, ${text}` });
       assertEquals(error.code, CniCode.addressRefused, text);
       assert(error.message.startsWith(`Cannot use address "${text}"`), error.message);
     }
+    // No address of its own, but another way to write one.
+    assertEquals(errorOf({ [key]: "::ffff:203.0.113.7" }).code, CniCode.annotationInvalid);
   }
 });
 

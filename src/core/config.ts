@@ -18,6 +18,8 @@ export const ANNOTATION_PREFIX = "flock.fritzlab.net/";
 /** Group and version of our own kinds. */
 export const API_GROUP = "flock.fritzlab.net";
 export const API_VERSION = "v1alpha1";
+/** Name of the NodeConfig that supplies what a node's own leaves out. */
+export const DEFAULT_NODE_CONFIG = "default";
 /** Who writes what is ours in the API server (server-side apply), and who reports events. */
 export const FIELD_MANAGER = "flock-agent";
 

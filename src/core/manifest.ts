@@ -128,11 +128,17 @@ export function parseNode(raw: unknown): ClusterNode {
   // `podCIDR` is the first of `podCIDRs`, and all that an old cluster sets.
   const podCidrs = spec.podCIDRs ?? (isGiven(spec.podCIDR) ? [spec.podCIDR] : []);
   const path = "status.conditions[NetworkUnavailable]";
+  const status = fieldsOf(object.status ?? {}, "status");
   return {
     name: nameOf(metadata.name, "metadata.name"),
     podCidrs: listOf(podCidrs, "spec.podCIDRs").map((cidr, n) =>
       textOf(cidr, `spec.podCIDRs[${n}]`)
     ),
+    addresses: listOf(status.addresses ?? [], "status.addresses").flatMap((item, n) => {
+      const { type, address } = fieldsOf(item, `status.addresses[${n}]`);
+      const isIp = type === "InternalIP" || type === "ExternalIP";
+      return isIp ? [textOf(address, `status.addresses[${n}].address`)] : [];
+    }),
     ...(condition === undefined ? {} : {
       networkUnavailable: {
         status: textOf(condition.status, `${path}.status`),

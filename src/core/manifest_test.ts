@@ -212,11 +212,12 @@ Deno.test("checkSize() refuses what is endless or far larger than its text", () 
   assertThrows(() => checkSize(doubled), TypeError, "more than 1000000 values");
 });
 
-Deno.test("parseNode() takes prefixes and the network's condition", () => {
+Deno.test("parseNode() takes prefixes, addresses and the network's condition", () => {
   const metadata = { name: "n1" };
   assertEquals(parseNode({ metadata, spec: { podCIDRs: ["10.1.0.0/24", "2001:db8::/64"] } }), {
     name: "n1",
     podCidrs: ["10.1.0.0/24", "2001:db8::/64"],
+    addresses: [],
   });
   assertEquals(parseNode({ metadata, spec: { podCIDR: "10.1.0.0/24" } }).podCidrs, ["10.1.0.0/24"]);
   const conditions = [
@@ -226,8 +227,18 @@ Deno.test("parseNode() takes prefixes and the network's condition", () => {
   assertEquals(parseNode({ metadata, status: { conditions } }), {
     name: "n1",
     podCidrs: [],
+    addresses: [],
     networkUnavailable: { status: "False", reason: "FlockReady", lastTransitionTime: "t" },
   });
+  const addresses = [
+    { type: "Hostname", address: "n1" },
+    { type: "InternalIP", address: "198.51.100.11" },
+    { type: "ExternalIP", address: "2001:db8:25::11" },
+  ];
+  assertEquals(parseNode({ metadata, status: { addresses } }).addresses, [
+    "198.51.100.11",
+    "2001:db8:25::11",
+  ]);
   assertThrows(
     () => parseNode({ metadata, spec: { podCIDRs: "10.1.0.0/24" } }),
     TypeError,

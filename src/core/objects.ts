@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { NodeClaim } from "./node_claims.ts";
 import type { NodeConfigStatus } from "./node_config_status.ts";
 
 /** What flock uses of a Pod. */
@@ -50,6 +51,8 @@ export interface ClusterNode {
   readonly name: string;
   /** `spec.podCIDRs`, as written. */
   readonly podCidrs: readonly string[];
+  /** Its addresses among `status.addresses`, as written. */
+  readonly addresses: readonly string[];
   /** Condition `NetworkUnavailable`; undefined when the node has none. */
   readonly networkUnavailable?: {
     readonly status: string;
@@ -105,6 +108,11 @@ export interface ClusterSource {
   nodeConfig(name: string): NodeConfigObject | undefined;
   /** The own Node, from what is cached; undefined where there are no Nodes. */
   node(name: string): ClusterNode | undefined;
+  /**
+   * What the nodes have for themselves, as far as it can be told: what cannot be asked now is as it was
+   * last known. Rejects only when the signal aborts.
+   */
+  claims(signal: AbortSignal): Promise<readonly NodeClaim[]>;
   /** Calls the listener after every change of what is cached. */
   onChange(listener: () => void): Disposable;
   /** Keeps the cache up to date until the signal aborts. */

@@ -121,8 +121,9 @@ export function hostBatch(wiring: Wiring, nodePrefixes: readonly Prefix[]): read
     `link set ${dev} addrgenmode none`,
     `link set ${dev} alias ${renderAlias(owner)}`,
     ...hostEndBatch(wiring),
+    // "add": what somebody else routes there stays as it is, and the ADD fails.
     ...routedAddresses(wiring).map((address) =>
-      `route replace ${hostCidr(address)} dev ${dev} ` +
+      `route add ${hostCidr(address)} dev ${dev} ` +
       `proto ${protocolOf(address, nodePrefixes)} metric ${ROUTE_METRIC}`
     ),
   ];

@@ -134,9 +134,9 @@ Deno.test("hostBatch() makes link, gateways, neighbour entries and routes, in th
     ...["2001:db8:f001::a", "10.244.1.2", "2001:db8:ffff::1"].map((address) =>
       `neigh replace ${address} dev flock1a2b3c4d lladdr 06:f0:1a:2b:3c:4d nud permanent`
     ),
-    "route replace 2001:db8:f001::a/128 dev flock1a2b3c4d proto 143 metric 16",
-    "route replace 10.244.1.2/32 dev flock1a2b3c4d proto 143 metric 16",
-    "route replace 2001:db8:ffff::1/128 dev flock1a2b3c4d proto 144 metric 16",
+    "route add 2001:db8:f001::a/128 dev flock1a2b3c4d proto 143 metric 16",
+    "route add 10.244.1.2/32 dev flock1a2b3c4d proto 143 metric 16",
+    "route add 2001:db8:ffff::1/128 dev flock1a2b3c4d proto 144 metric 16",
   ]);
 });
 

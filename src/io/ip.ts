@@ -16,6 +16,7 @@ import {
   parseNexthops,
   parseRoutes,
 } from "../core/ip_state.ts";
+import { LINK_PREFIX } from "../core/config.ts";
 import { CniCode, CniError } from "../core/errors.ts";
 import { parseSysctls, READ_SYSCTLS, WRITE_SYSCTLS } from "../core/sysctl.ts";
 import type { ObservedEnd } from "../core/wiring_check.ts";
@@ -80,6 +81,16 @@ export interface Ip {
   routesTo(prefix: string): Promise<readonly IpRoute[]>;
   /** The route the kernel takes to an address; undefined when there is none. */
   routeTo(address: string): Promise<IpRoute | undefined>;
+  /** Who else has something to do with these addresses. */
+  inspectAddresses(addresses: readonly string[]): Promise<ObservedAddresses>;
+}
+
+/** What the kernel knows of some addresses. */
+export interface ObservedAddresses {
+  /** Routes of the main table to exactly one of them. */
+  readonly routes: readonly IpRoute[];
+  /** Those that are a next hop of a route, or of a neighbour that says it is a router (RFC 4861, R flag). */
+  readonly routers: readonly string[];
 }
 
 /** A line of a batch that the kernel refused. */
@@ -302,6 +313,27 @@ export function createIp(
         if (error instanceof CommandError && error.exitCode === 2) return undefined;
         throw error;
       }
+    },
+
+    async inspectAddresses(addresses) {
+      const { stdout } = await run("ip", ["-j", "-batch", "-"], {
+        // "table all": for one table, ip shows one family only.
+        stdin: lines(addresses.flatMap((address) => [
+          `route show table all exact ${address}/${address.includes(":") ? 128 : 32}`,
+          `route show table all via ${address}`,
+          `neigh show to ${address}`,
+        ])),
+      });
+      const answers = parseIpBatch(stdout, 3 * addresses.length);
+      return {
+        routes: addresses.flatMap((_, n) => parseRoutes(answers[3 * n]!))
+          .filter(({ table }) => table === "main"),
+        routers: addresses.filter((_, n) =>
+          [...answers[3 * n + 1]!, ...answers[3 * n + 2]!.filter((item) => "router" in item)]
+            // What is behind a pod is no router on the node's links.
+            .some(({ dev }) => !String(dev).startsWith(LINK_PREFIX))
+        ),
+      };
     },
   };
 }

@@ -1,10 +1,12 @@
 /**
  * The cluster as an API server serves it: this node's Pods, its NodeConfig and the one named `default`,
- * and its Node. Objects become flock's own types at once, and only what flock uses of them is kept.
+ * and its Node; of the other nodes, when asked, what they have for themselves. Objects become flock's
+ * own types at once, and only what flock uses of them is kept.
  *
  * @module
  */
-import { ANNOTATION_PREFIX, API_GROUP, API_VERSION } from "../core/config.ts";
+import { ANNOTATION_PREFIX, API_GROUP, API_VERSION, DEFAULT_NODE_CONFIG } from "../core/config.ts";
+import type { NodeClaim } from "../core/node_claims.ts";
 import { parseNode, parseNodeConfigObject, parsePod } from "../core/manifest.ts";
 import type {
   ClusterNode,
@@ -13,6 +15,7 @@ import type {
   NodeConfigObject,
   Pod,
 } from "../core/objects.ts";
+import { KubeClaims } from "./kube_claims.ts";
 import { KubeClient, KubeError } from "./kube_client.ts";
 import type { KubeCredentials } from "./kube_credentials.ts";
 import { ListWatch, type ListWatchTiming } from "./kube_list_watch.ts";
@@ -27,8 +30,7 @@ export {
 /** Milliseconds that one GET for a pod may take: a runtime waits. */
 const FETCH_TIMEOUT_MS = 5_000;
 const NODE_CONFIGS = `/apis/${API_GROUP}/${API_VERSION}/nodeconfigs`;
-/** Name of the NodeConfig that supplies what a node's own leaves out. */
-const DEFAULT_NAME = "default";
+const NODES = "/api/v1/nodes";
 
 export interface KubeOptions {
   readonly node: string;
@@ -66,9 +68,10 @@ class KubeSource implements ClusterSource {
   readonly #own: ListWatch<NodeConfigObject>;
   readonly #default: ListWatch<NodeConfigObject>;
   readonly #node: ListWatch<ClusterNode>;
+  readonly #claims: KubeClaims;
   readonly #listeners = new Set<() => void>();
 
-  constructor(client: KubeClient, { node, timing }: KubeOptions) {
+  constructor(client: KubeClient, { node, timing, now = Date.now }: KubeOptions) {
     this.#client = client;
     const onChange = (): void => {
       for (const listener of [...this.#listeners]) listener();
@@ -83,12 +86,18 @@ class KubeSource implements ClusterSource {
       parse: parseOwnPod,
     });
     this.#own = new ListWatch({ ...nodeConfigs, fieldSelector: named(node) });
-    this.#default = new ListWatch({ ...nodeConfigs, fieldSelector: named(DEFAULT_NAME) });
+    this.#default = new ListWatch({ ...nodeConfigs, fieldSelector: named(DEFAULT_NODE_CONFIG) });
     this.#node = new ListWatch({
       ...common,
-      path: "/api/v1/nodes",
+      path: NODES,
       fieldSelector: named(node),
       parse: parseNode,
+    });
+    this.#claims = new KubeClaims({
+      client,
+      nodeConfigs: { path: NODE_CONFIGS, parse: parseConfig },
+      nodes: { path: NODES, parse: parseNode },
+      now,
     });
   }
 
@@ -123,6 +132,10 @@ class KubeSource implements ClusterSource {
 
   node(name: string): ClusterNode | undefined {
     return this.#node.items.get(name);
+  }
+
+  claims(signal: AbortSignal): Promise<readonly NodeClaim[]> {
+    return this.#claims.get(signal);
   }
 
   onChange(listener: () => void): Disposable {

@@ -20,6 +20,7 @@ import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
 import { log } from "../log.ts";
 import { type KubeClient, KubeError } from "./kube_client.ts";
+import { listPages } from "./kube_list.ts";
 
 /** What differs from one kind of object to another. */
 export interface ListWatchOptions<T> {
@@ -45,10 +46,6 @@ export interface ListWatchTiming {
   readonly retryMaxMs: number;
 }
 
-/** Objects in one page of a list. */
-const PAGE_SIZE = 500;
-/** Milliseconds one page may take: it can be megabytes. */
-const PAGE_TIMEOUT_MS = 30_000;
 const TIMING: ListWatchTiming = {
   watchMs: 50_000,
   silenceMs: 55_000,
@@ -111,18 +108,10 @@ export class ListWatch<T> {
     const { client, path, fieldSelector } = this.#o;
     const items = new Map<string, T>();
     let version = "";
-    let next: string | undefined;
-    do {
-      const page = await client.json({
-        path,
-        query: { fieldSelector, limit: String(PAGE_SIZE), continue: next },
-        signal,
-        timeoutMs: PAGE_TIMEOUT_MS,
-      });
-      const list = listOf(page, path);
-      for (const raw of list.items) this.#take(servedOf(raw, path), items, this.#items);
-      ({ version, next } = list);
-    } while (next !== undefined);
+    for await (const page of listPages(client, { path, fieldSelector, signal })) {
+      for (const raw of page.items) this.#take(servedOf(raw, path), items, this.#items);
+      ({ version } = page);
+    }
     this.#items = items;
     this.#version = version;
     this.#synced = true;
@@ -217,21 +206,6 @@ export class ListWatch<T> {
 /** A time between a part of `ms` and all of it. */
 function spread(ms: number, least: number): number {
   return ms * (least + Math.random() * (1 - least));
-}
-
-function listOf(
-  raw: unknown,
-  path: string,
-): { items: readonly unknown[]; version: string; next: string | undefined } {
-  const metadata = isFields(raw) ? raw.metadata : undefined;
-  if (!isFields(raw) || !isFields(metadata) || typeof metadata.resourceVersion !== "string") {
-    throw new TypeError(`Cannot list "${path}": the answer is no list`);
-  }
-  // Go writes an empty list as null.
-  const items = raw.items ?? [];
-  if (!Array.isArray(items)) throw new TypeError(`Cannot list "${path}": the answer has no items`);
-  const next = typeof metadata.continue === "string" ? metadata.continue : "";
-  return { items, version: metadata.resourceVersion, next: next === "" ? undefined : next };
 }
 
 function servedOf(raw: unknown, path: string): Served {

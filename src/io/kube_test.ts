@@ -10,6 +10,7 @@ import {
   until,
 } from "../../tests/fakes/cluster.ts";
 import { TcpProxy } from "../../tests/fakes/tcp_proxy.ts";
+import { formatPrefix } from "../core/cidr.ts";
 import type { Pod } from "../core/objects.ts";
 import { configureLog } from "../log.ts";
 import { createKubeCluster } from "./kube.ts";
@@ -55,6 +56,7 @@ Deno.test("createKubeCluster() knows this node's objects, as flock's own types",
   assertEquals(f.source.node("n1"), {
     name: "n1",
     podCidrs: ["2001:db8:f002::/64", "10.1.0.0/24"],
+    addresses: [],
     networkUnavailable: { status: "True", reason: "NoRouteCreated" },
   });
   stop.abort();
@@ -274,6 +276,63 @@ Deno.test("createKubeCluster() skips an object that makes no sense and keeps wha
   assert(
     lines.some((line) => line.includes("Could not read object") && line.includes("default/a")),
   );
+});
+
+Deno.test("claims() asks for all nodes, at most twice a minute, and goes on when there is no answer", async () => {
+  let now = 0;
+  await using f = await createClusterFixture({ run: false, now: () => now });
+  for (let n = 2; n < 700; n++) {
+    f.server.store.put(
+      "nodeconfigs",
+      apiNodeConfig(`n${n}`, { cidr4: [`10.${n >> 8}.${n & 255}.0/24`] }),
+    );
+  }
+  f.server.store.put("nodes", {
+    ...apiNode("n2", ["10.200.2.0/24"]),
+    status: { addresses: [{ type: "InternalIP", address: "198.51.100.12" }] },
+  });
+  const claims = async (): Promise<string[]> =>
+    (await f.source.claims(never)).map(({ kind, node, prefix }) =>
+      `${kind} ${node} ${formatPrefix(prefix)}`
+    );
+  const lists = (): number => f.server.requests.filter(({ verb }) => verb === "list").length;
+  // Two at the same time ask once: two pages and one.
+  const [first, second] = await Promise.all([claims(), claims()]);
+  assertEquals(first, second);
+  assertEquals([first.length, lists()], [700, 3]);
+  assert(first.includes("prefix n699 10.2.187.0/24"));
+  assert(first.includes("prefix n2 10.200.2.0/24"));
+  assert(first.includes("address n2 198.51.100.12/32"));
+
+  f.server.store.delete("nodeconfigs", "n699");
+  now += 29_000;
+  assertEquals([(await claims()).length, lists()], [700, 3]);
+  now += 1_000;
+  assertEquals([(await claims()).length, lists()], [699, 6]);
+
+  await f.server.stop();
+  lines.length = 0;
+  for (let n = 0; n < 3; n++) {
+    now += 30_000;
+    assertEquals((await claims()).length, 699);
+  }
+  assertEquals(lines.filter((line) => line.includes("Could not read other nodes")).length, 1);
+  f.server.resume();
+  f.server.store.delete("nodeconfigs", "n698");
+  now += 30_000;
+  assertEquals((await claims()).length, 698);
+  assert(lines.some((line) => line.includes("Read other nodes again")));
+});
+
+Deno.test("claims() ends with its signal, and leaves the answer to others", async () => {
+  await using f = await createClusterFixture({ run: false });
+  f.server.store.put("nodeconfigs", apiNodeConfig("n2", { cidr4: ["10.2.0.0/24"] }));
+  const stop = new AbortController();
+  const given = f.source.claims(stop.signal);
+  const waited = f.source.claims(never);
+  stop.abort(new Error("given up"));
+  await assertRejects(() => given, Error, "given up");
+  assertEquals((await waited).length, 1);
 });
 
 Deno.test("fetchPod() asks once, for pods of any node; one that is not there is no error", async () => {

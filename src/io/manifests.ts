@@ -12,6 +12,7 @@
  */
 import { checkSize, type ManifestObject, parseObjects } from "../core/manifest.ts";
 import { messageOf } from "../core/errors.ts";
+import { claimsOf, type NodeClaim } from "../core/node_claims.ts";
 import type { ClusterSource, NodeConfigObject, Pod } from "../core/objects.ts";
 import { log } from "../log.ts";
 import { parseYamlDocuments } from "../std.ts";
@@ -112,6 +113,11 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
 
   /** Manifests say nothing of Nodes. */
   node(): undefined {}
+
+  claims(signal: AbortSignal): Promise<readonly NodeClaim[]> {
+    signal.throwIfAborted();
+    return Promise.resolve(claimsOf({ nodeConfigs: this.#nodeConfigs.values(), nodes: [] }));
+  }
 
   onChange(listener: () => void): Disposable {
     const own = (): void => listener();

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Pod } from "../core/objects.ts";
+import { formatPrefix } from "../core/cidr.ts";
 import { configureLog } from "../log.ts";
 import { createManifestSource } from "./manifests.ts";
 
@@ -255,6 +256,21 @@ Deno.test("a NodeConfig without a generation gets one that counts its changes", 
   await f.until(() => f.source.nodeConfig("host001") === undefined);
   await f.write("n.yaml", nodeConfig("host001", undefined, { mtu: 1300 }));
   await f.until(() => f.source.nodeConfig("host001")?.generation === 3);
+});
+
+Deno.test("claims() are those of all NodeConfigs, as they are now", async () => {
+  await using f = await fixture();
+  await f.write("a.yaml", nodeConfig("n1", 1, { cidr4: ["10.1.0.0/24"] }));
+  f.start();
+  await f.until(() => f.source.synced);
+  const claims = async (): Promise<string[]> =>
+    (await f.source.claims(new AbortController().signal)).map(({ kind, node, prefix }) =>
+      `${kind} ${node} ${formatPrefix(prefix)}`
+    );
+  assertEquals(await claims(), ["prefix n1 10.1.0.0/24"]);
+  await f.write("b.yaml", nodeConfig("n2", 1, { bgp: { peers: [{ address: "198.51.100.1" }] } }));
+  await f.until(() => f.source.nodeConfig("n2") !== undefined);
+  assertEquals(await claims(), ["prefix n1 10.1.0.0/24", "peer n2 198.51.100.1/32"]);
 });
 
 Deno.test("fetchPod() reads the directory first", async () => {

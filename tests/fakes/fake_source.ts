@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { claimsOf, type NodeClaim } from "../../src/core/node_claims.ts";
 import type { ClusterNode, ClusterSource, NodeConfigObject, Pod } from "../../src/core/objects.ts";
 
 export class FakeSource implements ClusterSource {
@@ -65,6 +66,11 @@ export class FakeSource implements ClusterSource {
 
   node(name: string): ClusterNode | undefined {
     return this.nodes.get(name);
+  }
+
+  claims(): Promise<readonly NodeClaim[]> {
+    const cluster = { nodeConfigs: this.#configs.values(), nodes: this.nodes.values() };
+    return Promise.resolve(claimsOf(cluster));
   }
 
   onChange(listener: () => void): Disposable {
