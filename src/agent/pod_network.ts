@@ -309,9 +309,17 @@ export class PodNetwork {
     await withdraw(attachment);
     await this.#unbindAnycast(attachment);
     // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
-    await ip.deleteLink(attachment.hostIfname);
+    if (attachment.state === "committed" || !await this.#isForeign(attachment.hostIfname)) {
+      await ip.deleteLink(attachment.hostIfname);
+    }
     await stored(store.remove(attachmentKey(attachment)));
     for (const address of addressesOf(attachment)) ipam.release(address);
+  }
+
+  /** True for a link that somebody else named like one of ours: the ADD that met it has failed. */
+  async #isForeign(ifname: string): Promise<boolean> {
+    const link = await this.#o.ip.link(ifname);
+    return link?.alias !== undefined && parseAlias(link.alias) === undefined;
   }
 
   /** A namespace may outlive its attachment, and the addresses on its lo do not go with the link. */

@@ -81,6 +81,38 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
     assertEquals(await ip.routeTo("2001:db8:1::1"), undefined);
   });
 
+  await t.step("inspectAddresses() tells host routes and routers of both families", async () => {
+    // BIRD's protocol by number: after a number, a batch of iproute2 6.1 takes an earlier name for that.
+    await host.run([
+      "addr add 2001:db8:25::1/64 dev peer nodad",
+      "route add 203.0.113.7/32 via 198.18.0.2 proto 12 metric 32",
+      "route add 203.0.113.7/32 dev peer proto 144 metric 16",
+      "route add 203.0.113.8/32 via 198.18.0.2 proto 12 table 100",
+      "route add 2001:db8:ffff::7/128 via 2001:db8:25::2 proto 12 metric 32",
+      "route add 2001:db8:ffff::/64 via 2001:db8:25::2 proto 12 metric 32",
+      "neigh add 2001:db8:25::3 dev peer lladdr 02:00:00:00:00:03 router",
+      "neigh add 2001:db8:25::4 dev peer lladdr 02:00:00:00:00:04",
+      "neigh add 2001:db8:25::5 dev flock00000001 lladdr 02:00:00:00:00:05 router",
+    ]);
+    const { routes, routers } = await ip.inspectAddresses([
+      ...["203.0.113.7", "203.0.113.8", "2001:db8:ffff::7", "2001:db8:ffff::8"],
+      ...["198.18.0.2", "198.18.0.1", "2001:db8:25::2", "2001:db8:25::3", "2001:db8:25::4"],
+      "2001:db8:25::5",
+    ]);
+    assertEquals(
+      routes.map(({ dst, protocol, metric, gateway, dev }) =>
+        [dst, protocol, metric, gateway ?? dev].join(" ")
+      ),
+      [
+        "203.0.113.7/32 144 16 peer",
+        "203.0.113.7/32 bird 32 198.18.0.2",
+        "2001:db8:ffff::7/128 bird 32 2001:db8:25::2",
+      ],
+    );
+    assertEquals(routers, ["198.18.0.2", "2001:db8:25::2", "2001:db8:25::3"]);
+    assertEquals(await ip.inspectAddresses([]), { routes: [], routers: [] });
+  });
+
   await t.step("runHost() names the line that failed, and does none after it", async () => {
     const error = await assertRejects(
       () =>
