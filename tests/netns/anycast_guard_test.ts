@@ -4,16 +4,15 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { createLab } from "../../src/lab/lab.ts";
+import { assertEquals, assertMatch } from "@std/assert";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
-import { testSource, testWith } from "../support.ts";
-import { ApiCluster } from "./api_cluster.ts";
+import { testWith } from "../support.ts";
 import { FaultyTools } from "./faulty_tools.ts";
 import { ask, assertNothingLeft, hostIfname, refusal, stored } from "./node_probe.ts";
+import { createTestCluster } from "./test_lab.ts";
 
 const PREFIX = "flock.fritzlab.net/";
 type Annotations = Readonly<Record<string, string>>;
@@ -33,7 +32,7 @@ testWith("netns: a pod cannot claim by annotation what is somebody else's", [
   "root",
   "bird",
 ], async (t) => {
-  await using lab = await createLab({
+  const { lab, cluster } = await createTestCluster({
     executable: EXECUTABLE,
     nodes: 2,
     defaultRoutes: true,
@@ -42,7 +41,7 @@ testWith("netns: a pod cannot claim by annotation what is somebody else's", [
       announce: { allowed: ALLOWED },
     }),
   });
-  const cluster = testSource() === "kubernetes" ? await ApiCluster.create(lab) : undefined;
+  await using _lab = lab;
   const n1 = lab.node("n1");
   const n2 = lab.node("n2");
   const tools = await FaultyTools.create(n1);
@@ -255,33 +254,6 @@ testWith("netns: a pod cannot claim by annotation what is somebody else's", [
     const prefixes = lab.plan.nodes.flatMap(({ prefixes }) => Object.values(prefixes));
     assertEquals(heard, prefixes.sort());
   });
-});
-
-testWith("netns: while the API server is away, addresses are judged by what is known", [
-  "root",
-  "bird",
-], async () => {
-  await using lab = await createLab({ executable: EXECUTABLE, nodes: 1 });
-  const cluster = await ApiCluster.create(lab);
-  const node = lab.node("n1");
-  const announce = { allowed: [{ cidr: "::/0", namespaces: ["*"] }] };
-  const { store } = cluster.server;
-  const own = store.get("nodeconfigs", "n1")!;
-  store.put("nodeconfigs", { ...own, spec: { ...own.spec as Annotations, announce } });
-  const claim = (name: string, address: string): Promise<Pod> =>
-    node.createPod({ name, annotations: prefixed({ anycast: address }) });
-  const first = await claim("first", "2001:db8:ffff::1");
-  const second = await claim("second", "2001:db8:ffff::2");
-  await node.startAgent();
-  await node.waitReady();
-  await cluster.server.stop();
-  await ask(node, "ADD", first);
-  await ask(node, "ADD", second);
-  const log = await Deno.readTextFile(`${node.dir}/agent.log`);
-  const warnings = log.split("\n").filter((line) => line.includes("Could not read other nodes"));
-  assertEquals(warnings.length, 1);
-  assertStringIncludes(warnings[0]!, '"known":0');
-  assertEquals(await podsOf(node), ["first", "second"]);
 });
 
 function prefixed(annotations: Annotations): Annotations {

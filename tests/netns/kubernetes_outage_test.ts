@@ -178,6 +178,31 @@ testWith("netns: an API server that is away for 30 s costs nothing", [
   assert(agent === node.agent && agent.running, "it was the same agent all the time");
 });
 
+testWith("netns: while the API server is away, a pod's addresses are judged by what is known", [
+  "root",
+  "bird",
+], async () => {
+  await using lab = await createLab({ executable: EXECUTABLE, nodes: 1 });
+  const node = lab.node("n1");
+  const cluster = await ApiCluster.create(lab);
+  const pods = await Promise.all(
+    ["one", "two"].map((name) => node.createPod({ name, annotations: ANYCAST })),
+  );
+  const bad = await node.createPod({
+    name: "bad",
+    annotations: { "flock.fritzlab.net/anycast": "198.51.100.1" },
+  });
+  await node.startAgent();
+  await node.waitReady();
+  await cluster.server.stop();
+  for (const pod of pods) await node.add(pod);
+  assertEquals((await node.cni("ADD", bad)).json?.code, 102, "the node knows its peers by itself");
+  assertEquals((await stored(node)).map(({ podName }) => podName).sort(), ["one", "two"]);
+  const warnings = (await Deno.readTextFile(`${node.dir}/agent.log`)).split("\n")
+    .filter((line) => line.includes("Could not read other nodes"));
+  assertEquals(warnings.length, 1, "it is tried again after half a minute");
+});
+
 /** Asserts that a pod answers over each family it has. */
 async function assertReached(from: Pick<Node, "ping">, pod: Pod): Promise<void> {
   for (const family of FAMILIES) {

@@ -15,9 +15,16 @@ import { ApiCluster } from "./api_cluster.ts";
 
 /** Makes a lab, as `createLab` does. */
 export async function createTestLab(options: LabOptions): Promise<Lab> {
+  return (await createTestCluster(options)).lab;
+}
+
+/** Makes a lab; with it the cluster, where there is one, to be asked what it was told. */
+export async function createTestCluster(
+  options: LabOptions,
+): Promise<{ readonly lab: Lab; readonly cluster?: ApiCluster }> {
   await using undo = new AsyncDisposableStack();
   const lab = undo.use(await createLab(options));
-  if (testSource() === "kubernetes") await ApiCluster.create(lab);
+  const cluster = testSource() === "kubernetes" ? await ApiCluster.create(lab) : undefined;
   undo.move();
-  return lab;
+  return { lab, cluster };
 }
