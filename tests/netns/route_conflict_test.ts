@@ -144,17 +144,20 @@ testWith("netns: an ADD replaces no route of another protocol, and left-over one
     await works();
   });
 
-  await t.step("without an obstacle two processes wire a pod: nothing is looked at", async () => {
-    const plain = await node.createPod({ name: "plain" });
-    await ask(node, "ADD", plain);
-    const lines = await tools.seen("host", hostIfname(plain));
-    assertEquals(
-      lines.filter((line) => line.startsWith("route ")).map((line) => line.split(" ")[1]),
-      ["add", "add"],
-    );
-    await ask(node, "DEL", plain);
-    await assertNothingLeft(node, [plain, pod]);
-  });
+  await t.step(
+    "the host routes of a pod without annotations are added, never replaced",
+    async () => {
+      const plain = await node.createPod({ name: "plain" });
+      await ask(node, "ADD", plain);
+      const lines = await tools.seen("host", hostIfname(plain));
+      assertEquals(
+        lines.filter((line) => line.startsWith("route ")).map((line) => line.split(" ")[1]),
+        ["add", "add"],
+      );
+      await ask(node, "DEL", plain);
+      await assertNothingLeft(node, [plain, pod]);
+    },
+  );
 });
 
 function family(prefix: string): string {
