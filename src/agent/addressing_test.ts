@@ -149,7 +149,9 @@ Deno.test("chooseAddresses() refuses an own address to which BIRD learned a host
     protocol,
     metric: 32,
     gateway,
-    nextHops: gateway ? [] : [{ gateway: "198.51.100.12" }, { gateway: "198.51.100.13" }],
+    nextHops: gateway
+      ? []
+      : [{ gateway: "198.51.100.12", weight: 1 }, { gateway: "198.51.100.13", weight: 1 }],
     flags: [],
   });
   f.surroundings = {
@@ -284,7 +286,7 @@ class Fixture implements AsyncDisposable {
         metric: 0,
         dev: "eth0",
         gateway: "198.51.100.254",
-        nextHops: [{ gateway: "198.51.100.253", dev: "eth0" }],
+        nextHops: [{ gateway: "198.51.100.253", dev: "eth0", weight: 1 }],
         flags: [],
       }],
     };

@@ -25,7 +25,7 @@ const OURS = [PROTO_LOCAL, PROTO_ANNOUNCED].map(String);
 export async function wireHost(
   wiring: Wiring,
   context: {
-    readonly ip: Pick<Ip, "runHost" | "link" | "deleteLink" | "inspectAddresses" | "changeRoutes">;
+    readonly ip: Pick<Ip, "runHost" | "link" | "deleteLink" | "inspectAddresses" | "change">;
     readonly nodePrefixes: readonly Prefix[];
     readonly after: Promise<void>;
   },
@@ -59,7 +59,7 @@ export async function wireHost(
 /** Removes routes of ours that are where the attachment's will be. One of somebody else is left alone. */
 async function clearRoutes(
   wiring: Wiring,
-  ip: Pick<Ip, "inspectAddresses" | "changeRoutes">,
+  ip: Pick<Ip, "inspectAddresses" | "change">,
 ): Promise<void> {
   const addresses = routedAddresses(wiring).map(formatAddress);
   const { routes } = await ip.inspectAddresses(addresses);
@@ -78,7 +78,7 @@ async function clearRoutes(
   for (const { dst, protocol, dev } of inTheWay) {
     log.warn("Removed left-over route", { prefix: dst, protocol, dev });
   }
-  await ip.changeRoutes(inTheWay.map(removalOf));
+  await ip.change(inTheWay.map(removalOf));
 }
 
 function removalOf({ type, dst, protocol, metric }: IpRoute): string {

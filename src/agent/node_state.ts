@@ -188,7 +188,7 @@ export class NodeState {
 }
 
 /** The routers that the default routes go to. */
-function gatewaysOf({ defaultRoutes }: KernelState): readonly string[] {
+function gatewaysOf({ defaultRoutes }: NodeKernel): readonly string[] {
   return defaultRoutes.flatMap(({ gateway, nextHops }) =>
     [gateway, ...nextHops.map((hop) => hop.gateway)].filter((text) => text !== undefined)
   );

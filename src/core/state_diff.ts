@@ -76,5 +76,7 @@ function removeLine({ id, route, subject, text }: OwnObject): string {
   const { type, family, protocol, metric, dev } = route;
   const head = type === "unicast" ? subject : `${type} ${subject}`;
   const on = dev && !(family === "ipv4" && type !== "unicast") ? ` dev ${dev}` : "";
-  return `route del ${head}${on} proto ${protocol} metric ${metric}`;
+  // An address of a single pod may have taken the place of a shared one meanwhile.
+  const to = id === undefined ? on : ` nhid ${id}`;
+  return `route del ${head}${to} proto ${protocol} metric ${metric}`;
 }

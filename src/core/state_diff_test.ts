@@ -47,7 +47,7 @@ Deno.test("diffState() makes objects, group and route, and removes them the othe
   assert(Number(ids[0]) >> 16 === 0x666c && Number(group) >> 16 === 0x666d);
   const back = shared(changesTo([], wanted).changes);
   assertEquals(back.slice(0, 2), [
-    `route del ${ANY}/128 proto 144 metric 16`,
+    `route del ${ANY}/128 nhid ${group} proto 144 metric 16`,
     `nexthop del id ${group}`,
   ]);
   assertEquals(back.slice(2).sort(), ids.map((id) => `nexthop del id ${id}`).sort());

@@ -14,7 +14,7 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
   const { ip } = host;
   await host.run(["link add flock00000001 type veth peer name peer", "link set flock00000001 up"]);
 
-  await t.step("changeRoutes() goes on after a failure", async () => {
+  await t.step("change() goes on after a failure", async () => {
     const failed = await ip.change([
       "route replace 10.244.1.2/32 dev flock00000001 proto 143 metric 16",
       "route replace 10.244.1.3/32 dev flock0000000f proto 143 metric 16",
@@ -31,7 +31,7 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
   });
 
   await t.step(
-    "changeRoutes() removes what may have gone meanwhile, with its link too",
+    "change() removes what may have gone meanwhile, with its link too",
     async () => {
       assertEquals(
         await ip.change([
