@@ -51,6 +51,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
     "src/io/deletion_queue.ts",
     "src/version.ts",
   ]],
+  ["src/agent/metrics.ts", ["src/agent/", "npm:prom-client"]],
   ["src/agent/", ["src/agent/", "src/core/", "src/io/", "src/log.ts", "src/version.ts"]],
   ["src/cli/main.ts", [
     "src/cli/",

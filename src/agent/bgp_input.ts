@@ -22,7 +22,7 @@ import type { PeerPasswords } from "./peer_passwords.ts";
 
 /** Reads the node and keeps its router id in the state directory. */
 export class BgpInput {
-  readonly #ip: Pick<Ip, "routeTo">;
+  readonly #ip: Pick<Ip, "routesToward">;
   readonly #node: NodeState;
   readonly #nodeName: string;
   readonly #file: string;
@@ -32,7 +32,7 @@ export class BgpInput {
 
   constructor(
     options: {
-      ip: Pick<Ip, "routeTo">;
+      ip: Pick<Ip, "routesToward">;
       node: NodeState;
       nodeName: string;
       stateDir: string;
@@ -73,10 +73,12 @@ export class BgpInput {
     const links = nodeLinks(kernel);
     const peers: BirdPeer[] = [];
     const leftOut: LeftOutPeer[] = [];
+    const addresses = config.bgp.peers.map(({ address }) => formatAddress(address));
+    const routes = addresses.length === 0 ? new Map() : await this.#ip.routesToward(addresses);
     let firstRoute: IpRoute | undefined;
     for (const peer of config.bgp.peers) {
       const address = formatAddress(peer.address);
-      const route = await this.#ip.routeTo(address);
+      const route = routes.get(address);
       firstRoute ??= route;
       const localAddress = peer.localAddress ?? chooseLocalAddress(route, links);
       const leaveOut = (reason: LeftOutPeer["reason"], message: string): void =>

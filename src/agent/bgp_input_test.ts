@@ -3,7 +3,6 @@ import { FakeSource } from "../../tests/fakes/fake_source.ts";
 import { renderBirdConfig } from "../core/bird_config.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import type { SecretValue } from "../core/objects.ts";
-import type { Ip } from "../io/ip.ts";
 import { configureLog } from "../log.ts";
 import { BgpInput } from "./bgp_input.ts";
 import { NodeState } from "./node_state.ts";
@@ -27,7 +26,7 @@ class Fixture implements AsyncDisposable {
   password: SecretValue | undefined;
   readonly #node = new NodeState("n1", this.dir);
   readonly input = new BgpInput({
-    ip: { routeTo: () => Promise.resolve<IpRoute | undefined>(undefined) } as Pick<Ip, "routeTo">,
+    ip: { routesToward: () => Promise.resolve(new Map<string, IpRoute>()) },
     node: this.#node,
     nodeName: "n1",
     stateDir: this.dir,

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { AnycastAddress } from "../core/anycast.ts";
 import type { Attachment } from "../core/attachment.ts";
 import { birdPeerName } from "../core/bird_peer.ts";
 import { formatAddress } from "../core/cidr.ts";
@@ -32,6 +33,7 @@ export interface ConfigStatusOptions {
   readonly nodeName: string;
   readonly node: Pick<NodeState, "object" | "config" | "error">;
   readonly attachments: () => readonly Attachment[];
+  readonly anycast: () => readonly AnycastAddress[];
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
   readonly bgpInput: Pick<BgpInput, "leftOut" | "waitingFor">;
   readonly birdc: Pick<Birdc, "protocols">;
@@ -102,7 +104,7 @@ export class ConfigStatus {
   }
 
   async #facts(): Promise<StatusFacts> {
-    const { node, attachments, speaker, bgpInput, birdc } = this.#o;
+    const { node, attachments, anycast, speaker, bgpInput, birdc } = this.#o;
     const held = attachments();
     return {
       generation: node.object?.generation,
@@ -112,6 +114,7 @@ export class ConfigStatus {
         ipv6: held.filter(({ ip6 }) => ip6 !== undefined).length,
         ipv4: held.filter(({ ip4 }) => ip4 !== undefined).length,
       },
+      anycast: anycast(),
       applied: speaker.state.applied,
       applyError: speaker.state.error,
       waitingFor: bgpInput.waitingFor,

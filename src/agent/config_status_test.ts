@@ -50,6 +50,7 @@ class Fixture {
   readonly status = new ConfigStatus({
     nodeName: "n1",
     node: this.node,
+    anycast: () => [],
     attachments: () => this.attachments,
     speaker: this.speaker,
     bgpInput: this.bgpInput,

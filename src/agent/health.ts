@@ -1,6 +1,6 @@
 /**
- * Health over HTTP, for the kubelet's probes: `/healthz` tells whether the agent turns, `/readyz` whether it
- * can serve. Bodies are for people: `ok`, or one reason per line with status 503.
+ * Health and metrics over HTTP. For the kubelet's probes: `/healthz` tells whether the agent turns,
+ * `/readyz` whether it can serve. Bodies are for people: `ok`, or one reason per line with status 503.
  *
  * A failing `/healthz` has the agent restarted, so nothing that a restart does not mend makes it fail: not
  * a bad NodeConfig, a BIRD that is away or an API server that is.
@@ -10,6 +10,7 @@
 import { messageOf } from "../core/errors.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
+import type { Metrics } from "./metrics.ts";
 
 /** A pass that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
 const STUCK_MS = 120_000;
@@ -25,6 +26,7 @@ export interface HealthInput {
     readonly settled: boolean;
   };
   readonly birdc: Pick<Birdc, "status">;
+  readonly metrics: Metrics;
 }
 
 /** Answers a request. */
@@ -35,8 +37,12 @@ export async function answerHealth(request: Request, input: HealthInput): Promis
       return judged(notAlive(input));
     case "/readyz":
       return judged([...notAlive(input), ...await notReady(input)]);
+    case "/metrics":
+      return new Response(await input.metrics.render(), {
+        headers: { "content-type": input.metrics.contentType },
+      });
     default:
-      return reply(404, "there are /healthz and /readyz");
+      return reply(404, "there are /healthz, /readyz and /metrics");
   }
 }
 

@@ -10,6 +10,7 @@ const well: HealthInput = {
   notReady: () => undefined,
   reconciler: { busyMs: 0, settled: true },
   birdc: birdUp,
+  metrics: { contentType: "text/plain", render: () => Promise.resolve("flock_x_total 1\n") },
 };
 
 async function ask(path: string, input: Partial<HealthInput> = {}): Promise<[number, string]> {
@@ -41,6 +42,10 @@ Deno.test("answerHealth() is neither alive nor ready when a pass hangs", async (
   const reason = "the reconciler has been at one pass for 121 s\n";
   assertEquals(await ask("/healthz", input), [503, reason]);
   assertEquals(await ask("/readyz", input), [503, reason]);
+});
+
+Deno.test("answerHealth() serves the metrics, also while something lacks", async () => {
+  assertEquals(await ask("/metrics", { notReady: () => "nothing" }), [200, "flock_x_total 1\n"]);
 });
 
 Deno.test("answerHealth() refuses other paths and methods", async () => {

@@ -32,7 +32,8 @@ export class KernelSync {
   readonly #ip: Pick<Ip, "observe" | "change" | "routesTo">;
   readonly #sticky: boolean;
   #present: OwnState | undefined;
-  #foreignIds: ReadonlySet<number> = new Set();
+  /** Ids that somebody else has next hops with. */
+  readonly #foreignIds = new Set<number>();
   #wanted: OwnState = new Map();
   /** What was wanted and in place after the last change, key → text. */
   #inPlace: ReadonlyMap<string, string> = new Map();
@@ -65,7 +66,6 @@ export class KernelSync {
     this.#present = undefined;
     const kernel = await this.#ip.observe();
     this.#present = observedState(kernel);
-    this.#foreignIds = kernel.foreignNexthops;
     return kernel;
   }
 
@@ -99,6 +99,10 @@ export class KernelSync {
       changes.filter(({ kind, object, line }) =>
         kind === "install" && object.kind === "route" && failedLines.has(line)
       ).length;
+    for (const { line, reason } of failed) {
+      const id = /^nexthop add id (\d+)/.exec(line)?.[1];
+      if (id !== undefined && /File exists/.test(reason)) this.#foreignIds.add(Number(id));
+    }
     const next = withChanges(present, made);
     this.#inPlace = new Map(
       [...this.#wanted].filter(([key, { text }]) => next.get(key)?.text === text)

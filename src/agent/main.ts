@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { AnycastAddress } from "../core/anycast.ts";
 import type { Attachment } from "../core/attachment.ts";
 import type { AgentSettings } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
@@ -33,6 +34,7 @@ import { LeakCollector } from "./gc.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { KernelSync } from "./kernel_sync.ts";
+import { createMetrics } from "./metrics.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
@@ -90,7 +92,7 @@ export async function runAgent(
   const ip = createIp(runCommand, { nexthops: support !== "none" });
   const birdc = createBirdc({ socket: birdSocket });
   const node = new NodeState(nodeName, stateDir);
-  node.kernel = await ip.observe();
+  node.kernel = await ip.observe({ aliases: true });
   if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
 
   await recoverAttachments(store, node.kernel, new Date());
@@ -135,10 +137,11 @@ export async function runAgent(
 
   // What the cluster is told, where there is one.
   const attachments = (): readonly Attachment[] => store.list();
+  const anycast = (): readonly AnycastAddress[] => reconciler.anycast;
   const announced = (): Promise<boolean> =>
     isAnnounced(birdc, node, speaker.state.applied && bgpInput.waitingFor === undefined);
   const reporters = writer === undefined ? [] : [
-    new ConfigStatus({ nodeName, node, attachments, speaker, bgpInput, birdc, writer }),
+    new ConfigStatus({ nodeName, node, attachments, anycast, speaker, bgpInput, birdc, writer }),
     new NodeCondition({ nodeName, source, writer, announced }),
   ];
 
@@ -181,7 +184,8 @@ export async function runAgent(
   );
   log.info("Serving", { socket: settings.socket });
   if (settings.metricsAddress !== undefined) {
-    const health = { notReady: () => network.notReady, reconciler, birdc };
+    const metrics = createMetrics({ routes: kernel.counters });
+    const health = { notReady: () => network.notReady, reconciler, birdc, metrics };
     stack.use(serveHealth(settings.metricsAddress, health));
   }
 

@@ -191,6 +191,7 @@ export class Reconciler {
    */
   async pass(): Promise<boolean> {
     const { bgpInput, speaker } = this.#o;
+    const began = performance.now();
     const outcome = await this.#serially(() => this.#sync({ read: true, late: false }));
     if (outcome === undefined) return true;
     const { attachments, desired, late, changes } = outcome;
@@ -209,7 +210,12 @@ export class Reconciler {
       if (final) speaker.apply(renderBirdConfig(final));
     }
     this.#firstPass = false;
-    log.debug("Reconciled", { changes, routes: desired.routes.length, waiting: isHeld });
+    log.debug("Reconciled", {
+      changes,
+      routes: desired.routes.length,
+      waiting: isHeld,
+      durationMs: Math.round((performance.now() - began) * 10) / 10,
+    });
     return !isHeld;
   }
 

@@ -11,6 +11,7 @@
  *
  * @module
  */
+import type { AnycastAddress } from "./anycast.ts";
 import { FAMILIES, type Family, formatAddress } from "./cidr.ts";
 import type { NodeConfig } from "./node_config.ts";
 import type { KnownCondition } from "./objects.ts";
@@ -38,6 +39,16 @@ export interface PeerStatus {
   readonly message?: string;
 }
 
+/** `status.anycast[]`: an address of the node's pods. */
+export interface AnycastStatus {
+  readonly address: string;
+  readonly announced: boolean;
+  /** `namespace/name` of those that serve it. */
+  readonly pods?: readonly string[];
+  /** Why others do not. */
+  readonly message?: string;
+}
+
 /** `status`. */
 export interface NodeConfigStatus {
   readonly observedGeneration?: number;
@@ -46,6 +57,7 @@ export interface NodeConfigStatus {
   readonly addresses: Readonly<
     Partial<Record<Family, { readonly allocated: number; readonly capacity: string }>>
   >;
+  readonly anycast: readonly AnycastStatus[];
   readonly bgp: readonly PeerStatus[];
 }
 
@@ -66,6 +78,7 @@ export interface StatusFacts {
   readonly refused?: string;
   /** Addresses that attachments hold. */
   readonly allocated: Readonly<Record<Family, number>>;
+  readonly anycast: readonly AnycastAddress[];
   /** BIRD runs what it was asked to run. */
   readonly applied: boolean;
   /** Why it does not; undefined while it is only waiting for its turn. */
@@ -78,6 +91,9 @@ export interface StatusFacts {
 }
 
 const MAX_MESSAGE = 4_096;
+/** What the schema takes: addresses, and pods of one. */
+const MAX_ANYCAST = 1_024;
+const MAX_PODS = 256;
 
 /** A condition before it is known since when it holds. */
 type Judgement = Omit<StatusCondition, "lastTransitionTime" | "observedGeneration">;
@@ -112,6 +128,7 @@ export function nodeConfigStatus(
       };
     }),
     addresses: config === undefined ? {} : addressesOf(config, facts.allocated),
+    anycast: facts.anycast.slice(0, MAX_ANYCAST).map(anycastOf),
     bgp: peers,
   };
 }
@@ -189,6 +206,19 @@ function peersOf({ config, leftOut, sessions }: StatusFacts): readonly PeerStatu
     }
     return { peer, asn, state: sessions?.get(peer) ?? "Unknown" };
   });
+}
+
+function anycastOf({ address, legs, pods }: AnycastAddress): AnycastStatus {
+  const serving = pods.filter(({ heldBack }) => heldBack === undefined).map(({ pod }) => pod);
+  const others = pods.filter(({ heldBack }) => heldBack !== undefined);
+  return {
+    address,
+    announced: legs.length > 0,
+    pods: serving.sort().slice(0, MAX_PODS),
+    ...(others.length > 0
+      ? { message: limited(others.map(({ pod, heldBack }) => `${pod}: ${heldBack}`).join("; ")) }
+      : {}),
+  };
 }
 
 function addressesOf(

@@ -40,7 +40,7 @@ const anycast = z.object({
   address,
   announced: z.boolean(),
   pods: z.array(text(317)).max(256).meta(about("namespace/name of those that serve it")).optional(),
-  message: sentence.meta(about("Why it is not announced")).optional(),
+  message: sentence.meta(about("Pods that do not serve it, and why")).optional(),
 });
 
 const session = z.object({

@@ -21,6 +21,7 @@ const FACTS: StatusFacts = {
   generation: 3,
   config,
   allocated: { ipv6: 2, ipv4: 1 },
+  anycast: [],
   applied: true,
   leftOut: [],
   sessions: UP,
@@ -138,4 +139,38 @@ Deno.test("nodeConfigStatus() keeps a condition's time until its status changes"
     first,
     "nothing changed, and it did",
   );
+});
+
+Deno.test("nodeConfigStatus() says which pods serve an anycast address, and why others do not", () => {
+  const leg = { via: "2001:db8:f001::a", dev: "flock00000001", weight: 1 };
+  const anycast = [
+    {
+      address: "2001:db8:ffff::1",
+      legs: [leg],
+      pods: [
+        { pod: "web/b", weight: 1 },
+        { pod: "web/c", weight: 1, heldBack: "it is not Ready" },
+        { pod: "web/d", weight: 1, heldBack: "it is being deleted" },
+      ],
+    },
+    {
+      address: "203.0.113.1",
+      legs: [],
+      pods: [{ pod: "web/b", weight: 1, heldBack: "it has no IPv4 address" }],
+    },
+  ];
+  assertEquals(nodeConfigStatus({ ...FACTS, anycast }, [], NOW).anycast, [
+    {
+      address: "2001:db8:ffff::1",
+      announced: true,
+      pods: ["web/b"],
+      message: "web/c: it is not Ready; web/d: it is being deleted",
+    },
+    {
+      address: "203.0.113.1",
+      announced: false,
+      pods: [],
+      message: "web/b: it has no IPv4 address",
+    },
+  ]);
 });

@@ -59,15 +59,16 @@ export function withChanges(present: OwnState, changes: readonly Change[]): OwnS
 }
 
 function installLine({ kind, text }: OwnObject, isThere: boolean): string {
+  // "replace" would also replace what is somebody else's.
+  const verb = isThere ? "replace" : "add";
   switch (kind) {
     case "end":
       return text;
     case "nexthop":
     case "group":
-      return `nexthop replace ${text}`;
+      return `nexthop ${verb} ${text}`;
     case "route":
-      // "replace" would also replace a route of somebody else.
-      return `route ${isThere ? "replace" : "add"} ${text}`;
+      return `route ${verb} ${text}`;
   }
 }
 

@@ -39,7 +39,7 @@ Deno.test("diffState() makes objects, group and route, and removes them the othe
   const ids = lines.slice(0, 2).map((line) => HOP.exec(line)![1]);
   const group = /id (\d+) group/.exec(lines[2]!)![1]!;
   assertEquals(lines.slice(2), [
-    `nexthop replace id ${group} group ${
+    `nexthop add id ${group} group ${
       ids.toSorted().map((id) => `${id},1`).join("/")
     } type resilient buckets 64 idle_timer 10 unbalanced_timer 60 proto 144`,
     `route add ${ANY}/128 nhid ${group} proto 144 metric 16`,
@@ -80,7 +80,7 @@ Deno.test("ownState() finds ids again, without its route too, and skips those of
   ]));
   const moved = shared(changesTo([1, 2], plain).changes);
   assertEquals(moved.map((line) => line.split(" ").slice(0, 2).join(" ")), [
-    "nexthop replace",
+    "nexthop add",
     "route replace",
     "nexthop del",
   ]);

@@ -48,8 +48,6 @@ export interface KernelState extends NodeKernel {
   readonly neighbors: readonly IpNeighbor[];
   /** Next hops of protocol 144. */
   readonly nexthops: readonly IpNexthop[];
-  /** Ids of all other next hops. */
-  readonly foreignNexthops: ReadonlySet<number>;
 }
 
 /** The kernel's network, through `ip`. */
@@ -69,8 +67,12 @@ export interface Ip {
   inspectHost(ifname: string, sysctls: readonly string[]): Promise<ObservedEnd>;
   /** The pod's end of an attachment. */
   inspectPod(netns: string, sysctls: readonly string[]): Promise<ObservedEnd>;
-  /** All links, and the routes and next hops that are or could be ours. */
-  observe(): Promise<KernelState>;
+  /**
+   * All links, and the routes and next hops that are or could be ours.
+   *
+   * @param options.aliases also the links' aliases, which is one more look at all links
+   */
+  observe(options?: { readonly aliases?: boolean }): Promise<KernelState>;
   /**
    * Runs a batch, all of it that can be. What is to be removed and is not there is no failure.
    *
@@ -79,8 +81,8 @@ export interface Ip {
   change(batch: readonly string[]): Promise<readonly FailedLine[]>;
   /** All routes of the main table to exactly this prefix. */
   routesTo(prefix: string): Promise<readonly IpRoute[]>;
-  /** The route the kernel takes to an address; undefined when there is none. */
-  routeTo(address: string): Promise<IpRoute | undefined>;
+  /** The routes the kernel takes to addresses; none for one that it cannot reach. */
+  routesToward(addresses: readonly string[]): Promise<ReadonlyMap<string, IpRoute>>;
   /** Who else has something to do with these addresses. */
   inspectAddresses(addresses: readonly string[]): Promise<ObservedAddresses>;
 }
@@ -262,24 +264,20 @@ export function createIp(
       }
     },
 
-    async observe() {
+    async observe({ aliases = false } = {}) {
       const { stdout } = await run("ip", ["-j", "-batch", "-"], {
         stdin: lines([
           "addr show",
-          "link show",
           "neigh show nud permanent",
           "route show table all proto 143",
           "route show table all proto 144",
           "route show table all default",
-          ...(withNexthops ? ["nexthop show", "nexthop show protocol 144"] : []),
+          withNexthops ? "nexthop show protocol 144" : NOTHING,
+          aliases ? "link show" : NOTHING,
         ]),
       });
-      const [addresses, links, neighbors, local, announced, defaults, nexthops, own] = parseIpBatch(
-        stdout,
-        withNexthops ? 8 : 6,
-      );
-      const ownNexthops = parseNexthops(own ?? []);
-      const ownIds = new Set(ownNexthops.map(({ id }) => id));
+      const answers = parseIpBatch(stdout, 7);
+      const [addresses, neighbors, local, announced, defaults, nexthops, links] = answers;
       return {
         links: parseLinks(addresses!, links!),
         neighbors: parseNeighbors(neighbors!),
@@ -290,10 +288,7 @@ export function createIp(
         defaultRoutes: parseRoutes(defaults!).filter(({ table, dst }) =>
           table === "main" && dst.endsWith("/0")
         ),
-        nexthops: ownNexthops,
-        foreignNexthops: new Set(
-          (nexthops ?? []).map(({ id }) => Number(id)).filter((id) => !ownIds.has(id)),
-        ),
+        nexthops: parseNexthops(nexthops!),
       };
     },
 
@@ -305,14 +300,19 @@ export function createIp(
       return parseRoutes(JSON.parse(stdout || "[]") as Json[]);
     },
 
-    async routeTo(address) {
+    async routesToward(addresses) {
+      const batch = lines(addresses.map((address) => `route get ${address}`));
+      let stdout: string;
       try {
-        const { stdout } = await run("ip", ["-j", "route", "get", address]);
-        return parseRoutes(JSON.parse(stdout) as Json[])[0];
+        stdout = (await run("ip", ["-j", "-force", "-batch", "-"], { stdin: batch })).stdout;
       } catch (error) {
-        if (error instanceof CommandError && error.exitCode === 2) return undefined;
-        throw error;
+        // There is no way to some of them: nothing is printed for those.
+        if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
+        stdout = error.stdout;
       }
+      const routes = stdout.split("\n").filter((line) => line.trim() !== "")
+        .flatMap((line) => parseRoutes(JSON.parse(line) as Json[]));
+      return new Map(routes.map((route) => [route.dst.split("/")[0]!, route]));
     },
 
     async inspectAddresses(addresses) {
@@ -338,6 +338,8 @@ export function createIp(
   };
 }
 
+/** A line in place of one that is not asked for: a list of what is neither. */
+const NOTHING = "link show dev lo";
 /** A line that removes something, and what the kernel says when that is not there. */
 const IS_REMOVAL = /^(route|nexthop) del /;
 const IS_GONE = /No such process|No such file or directory|Cannot find device/;

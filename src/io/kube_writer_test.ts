@@ -78,6 +78,7 @@ Deno.test("applyNodeConfigStatus() replaces what it said and nothing else", asyn
       { ...condition, type: "Programmed", lastTransitionTime },
     ],
     addresses: { ipv6: { allocated: 2, capacity: "18446744073709551616" } },
+    anycast: [],
     bgp: [{ peer: "2001:db8:25::1", asn: 65000, state: "Established" }],
   };
   await f.writer.applyNodeConfigStatus("n1", status, signal);

@@ -9,6 +9,7 @@
  */
 import { requireKnown } from "../../scripts/options.ts";
 import { benchAllocator } from "./allocator_bench.ts";
+import { benchAnycast } from "./anycast_bench.ts";
 import { benchKube } from "./kube_bench.ts";
 import { benchPlugin } from "./plugin_bench.ts";
 import { bestOf, isMissed, type Measurement, renderTable } from "./report.ts";
@@ -26,6 +27,7 @@ async function main(args: readonly string[]): Promise<number> {
     runs.push([
       ...await benchPlugin(executable),
       ...await benchKube(executable),
+      ...await benchAnycast(executable),
       ...benchAllocator(),
     ]);
   }

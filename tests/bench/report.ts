@@ -7,7 +7,7 @@
 /** One measured value and what it must be. */
 export interface Measurement {
   readonly name: string;
-  readonly unit: "ms" | "µs" | "MB" | "×" | "count";
+  readonly unit: "ms" | "µs" | "MB" | "×" | "%" | "count";
   readonly value: number;
   /** Most that is allowed; undefined: for information. */
   readonly budget?: number;
