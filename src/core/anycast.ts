@@ -75,12 +75,12 @@ export function anycastAddresses(snapshot: AnycastSnapshot): readonly AnycastAdd
   const ordered = snapshot.attachments.filter(({ anycast }) => anycast !== undefined)
     .sort((a, b) => rankOf(a) < rankOf(b) ? -1 : 1);
   for (const attachment of ordered) {
-    for (const text of attachment.anycast ?? []) {
+    for (const { text, address } of boundBy(attachment)) {
       const pods = byAddress.get(text) ?? new Map();
       byAddress.set(text, pods);
       const known = pods.get(attachment.containerId);
       if (known === undefined || known.leg === undefined) {
-        pods.set(attachment.containerId, judge(attachment, text, snapshot));
+        pods.set(attachment.containerId, judge(attachment, address, snapshot));
       }
     }
   }
@@ -92,17 +92,33 @@ export function anycastAddresses(snapshot: AnycastSnapshot): readonly AnycastAdd
   }));
 }
 
+interface BoundAddress {
+  readonly text: string;
+  readonly address: Address;
+}
+
+/** Parsed once: every change looks at all of them, and an attachment never changes. */
+const bound = new WeakMap<Attachment, readonly BoundAddress[]>();
+
+function boundBy(attachment: Attachment): readonly BoundAddress[] {
+  if (attachment.anycast === undefined) return [];
+  const known = bound.get(attachment);
+  if (known !== undefined) return known;
+  const addresses = attachment.anycast.map((text) => ({ text, address: parseAddress(text) }));
+  bound.set(attachment, addresses);
+  return addresses;
+}
+
 function rankOf(attachment: Attachment): string {
   return `${attachment.ifname === "eth0" ? 0 : 1} ${attachmentKey(attachment)}`;
 }
 
 function judge(
   attachment: Attachment,
-  text: string,
+  address: Address,
   snapshot: AnycastSnapshot,
 ): AnycastPod & { readonly leg?: Leg } {
   const { namespace, podName, hostIfname: dev, ip6, ip4 } = attachment;
-  const address = parseAddress(text);
   const pod = snapshot.podOf(attachment);
   const weight = anycastWeight(pod?.annotations ?? {});
   const via = address.family === "ipv6" ? ip6 : ip4;
@@ -140,9 +156,9 @@ function linkReason(link: IpLink | undefined): string | undefined {
 /** The anycast addresses that may no longer be announced: the NodeConfig has become narrower. */
 export function anycastRefusals(snapshot: AnycastSnapshot): readonly Refusal[] {
   return snapshot.attachments.filter(({ state }) => state === "committed").flatMap((attachment) =>
-    (attachment.anycast ?? []).flatMap((address) => {
-      const why = addressReason(parseAddress(address), attachment.namespace, snapshot);
-      return why === undefined ? [] : [{ attachment, address, why }];
+    boundBy(attachment).flatMap(({ text, address }) => {
+      const why = addressReason(address, attachment.namespace, snapshot);
+      return why === undefined ? [] : [{ attachment, address: text, why }];
     })
   );
 }

@@ -138,8 +138,9 @@ export async function removeOldTemps(dir: string, olderThanMs = 60_000): Promise
 
 /**
  * Yields at once, then whenever something in a directory (not below it) may have changed, and every
- * `pollMs` in any case; changes that come while the consumer works are one further yield. The directory
- * may be missing, come, go and come again. Ends when the signal aborts.
+ * `pollMs` in any case; changes that come while the consumer works are one further yield. What is
+ * yielded are the names of the entries that may have changed; undefined: any. The directory may be
+ * missing, come, go and come again. Ends when the signal aborts.
  *
  * inotify is only a hint: a watch ends with the directory it was made for, and may be refused
  * (`fs.inotify.max_user_watches`). What is read in the directory decides.
@@ -147,8 +148,10 @@ export async function removeOldTemps(dir: string, olderThanMs = 60_000): Promise
 export async function* watchDir(
   dir: string,
   options: { readonly signal: AbortSignal; readonly pollMs?: number },
-): AsyncGenerator<void, void, void> {
+): AsyncGenerator<ReadonlySet<string> | undefined, void, void> {
   const { signal, pollMs = 5_000 } = options;
+  let names: Set<string> | undefined;
+  let lookedAt = -Infinity;
   let wake = Promise.withResolvers<void>();
   const abort = (): void => wake.resolve();
   signal.addEventListener("abort", abort);
@@ -159,6 +162,8 @@ export async function* watchDir(
       if (event.kind === "access") continue;
       // A directory made again may get the same inode.
       if (event.kind === "remove" && event.paths.includes(dir)) watch = close(watch);
+      if (event.flag === "rescan" || event.paths.includes(dir)) names = undefined;
+      for (const path of event.paths) names?.add(path.slice(path.lastIndexOf("/") + 1));
       wake.resolve();
     }
   }
@@ -170,13 +175,18 @@ export async function* watchDir(
         const watcher = id === undefined ? undefined : openWatcher(dir);
         if (watcher !== undefined && id !== undefined) {
           watch = { id, watcher };
+          names = undefined;
           follow(watcher).catch(() => watch = close(watch));
         }
       }
+      if (watch === undefined || lookedAt + pollMs <= performance.now()) names = undefined;
+      if (names === undefined) lookedAt = performance.now();
+      const changed = names;
+      names = new Set();
       wake = Promise.withResolvers();
-      yield;
+      yield changed;
       if (signal.aborted) return;
-      const timer = setTimeout(() => wake.resolve(), pollMs);
+      const timer = setTimeout(() => wake.resolve(), lookedAt + pollMs - performance.now());
       await wake.promise;
       clearTimeout(timer);
     }

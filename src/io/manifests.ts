@@ -75,6 +75,8 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
   #warned = new Set<string>();
   #scanning: Promise<boolean> = Promise.resolve(false);
   #queued: Promise<boolean> | undefined;
+  /** What the next comparison is about: names of entries; undefined: all. */
+  #asked: ReadonlySet<string> | undefined = new Set();
   #running: Promise<void> = Promise.resolve();
 
   constructor(dir: string, options: ManifestOptions) {
@@ -136,32 +138,47 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
-    for await (const _ of watchDir(this.#dir, { signal, pollMs: this.#options.pollMs })) {
-      while (await this.#scan() && !signal.aborted) await rest(signal).catch(() => {});
+    const { pollMs } = this.#options;
+    for await (const names of watchDir(this.#dir, { signal, pollMs })) {
+      // The way a ConfigMap is mounted, all files are links by way of one that is exchanged.
+      const some = names?.values().some((name) => name.startsWith("..")) ? undefined : names;
+      while (await this.#scan(some) && !signal.aborted) await rest(signal).catch(() => {});
     }
   }
 
   /**
    * Compares the directory with what is known, beginning after this was asked; who asks while another
    * comparison is under way shares the next. True when a file is settling.
+   *
+   * @param names the entries that may have changed; undefined: any
    */
-  #scan(): Promise<boolean> {
+  #scan(names?: ReadonlySet<string>): Promise<boolean> {
+    this.#asked = names && this.#asked?.union(names);
     return this.#queued ??= this.#scanning.catch(() => false).then(() => {
+      const asked = this.#asked;
+      this.#asked = new Set();
       this.#queued = undefined;
-      return this.#scanning = this.#scanOnce();
+      return this.#scanning = this.#scanOnce(asked);
     });
   }
 
-  async #scanOnce(): Promise<boolean> {
+  async #scanOnce(asked: ReadonlySet<string> | undefined): Promise<boolean> {
     const warnings: Warnings = new Map();
     let settling = false;
     try {
       const { ino } = await Deno.stat(this.#dir);
       const files = new Map<string, FileState>();
       // A file that is replaced while the directory is listed may be missing in the list.
-      const names = new Set([...await manifestsIn(this.#dir), ...this.#files.keys()]);
+      const listed = asked === undefined
+        ? await manifestsIn(this.#dir)
+        : [...asked].filter(isManifest);
+      const names = new Set([...listed, ...this.#files.keys()]);
       for (const name of [...names].sort()) {
         const known = this.#files.get(name);
+        if (known !== undefined && asked?.has(name) === false) {
+          files.set(name, known);
+          continue;
+        }
         const file = await readFile(`${this.#dir}/${name}`, known);
         if (file === "settling") settling = true;
         const state = file === "settling" ? known : file;
@@ -254,9 +271,13 @@ function warn(warnings: Warnings, msg: string, fields: Record<string, unknown>):
 async function manifestsIn(dir: string): Promise<string[]> {
   const names: string[] = [];
   for await (const { name, isDirectory } of Deno.readDir(dir)) {
-    if (!isDirectory && /^[^.].*\.(yaml|yml|json)$/s.test(name)) names.push(name);
+    if (!isDirectory && isManifest(name)) names.push(name);
   }
   return names;
+}
+
+function isManifest(name: string): boolean {
+  return /^[^.].*\.(yaml|yml|json)$/s.test(name);
 }
 
 /** One file now: what was known, when it has not changed; undefined when it is gone or no file. */
