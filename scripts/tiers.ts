@@ -76,6 +76,7 @@ export const MACHINE_TIERS: readonly Tier[] = [
 ];
 
 const NO_AGENT = "no agent, so no source";
+const TRAFFIC = "about the kernel's tables; readiness from either source is tested elsewhere";
 
 /** One suite, two sources: the tests of the tier `netns` with an API server instead of manifests. */
 export const REPEAT_TIERS: readonly RepeatTier[] = [
@@ -86,6 +87,10 @@ export const REPEAT_TIERS: readonly RepeatTier[] = [
     timeoutMs: 1_200_000,
     env: { FLOCK_TEST_SOURCE: "kubernetes" },
     except: {
+      "tests/netns/anycast_ecmp_test.ts": TRAFFIC,
+      "tests/netns/anycast_flows_test.ts": TRAFFIC,
+      "tests/netns/anycast_paths_test.ts": TRAFFIC,
+      "tests/netns/anycast_two_nodes_test.ts": TRAFFIC,
       "tests/netns/bgp_speaker_test.ts": NO_AGENT,
       "tests/netns/bird_capabilities_test.ts": NO_AGENT,
       "tests/netns/bird_peering_test.ts": NO_AGENT,

@@ -45,6 +45,16 @@ case $kind in
   hold) hold; rest "$@" ;;
 esac`;
 
+/** `ip` on a kernel before 5.13: a line with a resilient group is one that the kernel refuses. */
+const IP_WITHOUT_RESILIENT = `
+case "$*" in
+  *"type resilient"*) echo "Error: Invalid group type." >&2; exit 2 ;;
+  *"-batch -")
+    sed 's/^nexthop .* type resilient.*/nexthop add id 4294967295 group 4294967294/' |
+      "$dir/real/ip" "$@" ;;
+  *) exec "$dir/real/ip" "$@" ;;
+esac`;
+
 const NSENTER = `
 netns=\${1#--net=} name=\${netns##*/} step=enter
 read -r kind _ 2>/dev/null <"$dir/plan/$name.$step" || exec "$dir/real/nsenter" "$@"
@@ -67,13 +77,21 @@ hold() {
 export class FaultyTools {
   private constructor(readonly dir: string) {}
 
-  /** Makes the tools in a directory of the node's. */
-  static async create(node: Node): Promise<FaultyTools> {
+  /**
+   * Makes the tools in a directory of the node's.
+   *
+   * @param options.resilientGroups false: the kernel seems to have none, and no step fails or is held
+   */
+  static async create(
+    node: Node,
+    { resilientGroups = true }: { readonly resilientGroups?: boolean } = {},
+  ): Promise<FaultyTools> {
+    const ip = resilientGroups ? IP : IP_WITHOUT_RESILIENT;
     const dir = `${node.dir}/tools`;
     for (const part of ["real", "plan", "seen", "held", "go"]) {
       await Deno.mkdir(`${dir}/${part}`, { recursive: true });
     }
-    for (const [name, text] of [["ip", IP], ["nsenter", NSENTER]] as const) {
+    for (const [name, text] of [["ip", ip], ["nsenter", NSENTER]] as const) {
       await Deno.copyFile(`/usr/bin/${name}`, `${dir}/real/${name}`);
       const script = `#!${dir}/real/sh\ndir=${dir}${HOLD}${text}\n`;
       await Deno.writeTextFile(`${dir}/${name}`, script, { mode: 0o755 });
