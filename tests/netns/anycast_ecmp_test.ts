@@ -66,7 +66,7 @@ async function testTwoNodes(
         const flows = await client.hold(address, COUNT);
         const counts = countByServer(flows);
         assertEquals(serversOf(flows), ["first", "second"]);
-        // Of 200 hashed to two, 60 are six standard deviations away from half of them.
+        // Of 200 that fall to one of two, 58 are six standard deviations away from the half.
         assert(Object.values(counts).every((count) => count >= 58), JSON.stringify(counts));
       }
 

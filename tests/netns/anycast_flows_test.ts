@@ -41,6 +41,7 @@ for (const design of ["a", "b", "c"] as const) {
       await using scene = await createScene({ design });
       const { node, pods, client } = scene;
       await addPods(scene, 4);
+      for (const address of [...TWO, ...FOUR]) assert(await isGroup(node, address), address);
       await holdAll(scene);
 
       await t.step("it leaves", async () => {
@@ -92,10 +93,7 @@ testWith("netns: with plain multipath a pod that leaves breaks connections to ot
   await using scene = await createScene({}, { resilientGroups: false });
   const { node, pods, client } = scene;
   await addPods(scene, 4);
-  for (const address of FOUR) {
-    const route = await node.route(hostCidr(parseAddress(address)));
-    assertEquals(route?.nexthopId, undefined, "a route without a group");
-  }
+  for (const address of FOUR) assert(!await isGroup(node, address), address);
   await holdAll(scene, FOUR);
   await node.updatePod(pods[0]!, { ready: false });
   await waitMembers(scene, pods.slice(1));
@@ -145,6 +143,11 @@ async function waitMembers({ node, pods }: Scene, members: readonly Pod[]): Prom
   const two = pods.slice(0, 2).filter((pod) => members.includes(pod));
   for (const address of TWO) await waitReplicas(node, address, two);
   for (const address of FOUR) await waitReplicas(node, address, members);
+}
+
+/** Whether the node's route to an address leads to a next-hop group. */
+async function isGroup(node: Node, address: string): Promise<boolean> {
+  return (await node.route(hostCidr(parseAddress(address))))?.nexthopId !== undefined;
 }
 
 /** Opens connections to addresses; every pod that has one of them gets some. */

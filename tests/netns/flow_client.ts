@@ -49,10 +49,11 @@ class Held {
     this.#released = true;
   }
 
-  /** Resolves after an exchange that began after a time, or when it is broken. */
+  /** Resolves after an exchange that began after a time, or when there will be none. */
   async exchangedSince(time: number): Promise<HeldFlow> {
-    while (this.flow.broken === undefined && this.#exchanged < time) await delay(5);
-    return this.flow;
+    const { flow } = this;
+    while (flow.broken === undefined && !this.#released && this.#exchanged < time) await delay(20);
+    return flow;
   }
 }
 
