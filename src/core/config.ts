@@ -39,11 +39,13 @@ export const BIRD_METRIC = 32;
 export const NEXTHOP_IDS = 0x666c0000;
 export const GROUP_IDS = 0x666d0000;
 /**
- * A group's buckets, which cannot be changed in place, and its timers in seconds: a flow stays in its bucket
- * until that was idle for so long, or the group out of balance. (With `unbalanced_timer` 0 a pod that
- * joins a busy group never gets a bucket.)
+ * A group's buckets, which cannot be changed in place, and its timers in seconds. A flow stays in its bucket,
+ * and a bucket with its pod until it was idle for so long, or the group out of balance: then the kernel
+ * moves busy ones by force. So a pod that joins gets buckets without breaking a flow as long as there are
+ * idle ones. Measured, 200 connections to two pods, a third joining: with 64 buckets 78 of them broke
+ * after 60 s, with 512 none. (With `unbalanced_timer` 0 a pod that joins a busy group never gets one.)
  */
-export const GROUP_BUCKETS = 64;
+export const GROUP_BUCKETS = 512;
 export const GROUP_IDLE_TIMER = 10;
 export const GROUP_UNBALANCED_TIMER = 60;
 

@@ -41,7 +41,7 @@ Deno.test("diffState() makes objects, group and route, and removes them the othe
   assertEquals(lines.slice(2), [
     `nexthop add id ${group} group ${
       ids.toSorted().map((id) => `${id},1`).join("/")
-    } type resilient buckets 64 idle_timer 10 unbalanced_timer 60 proto 144`,
+    } type resilient buckets 512 idle_timer 10 unbalanced_timer 60 proto 144`,
     `route add ${ANY}/128 nhid ${group} proto 144 metric 16`,
   ]);
   assert(Number(ids[0]) >> 16 === 0x666c && Number(group) >> 16 === 0x666d);
@@ -57,7 +57,7 @@ Deno.test("diffState() changes a group's members and leaves its route alone", ()
   const { wanted } = changesTo([1, 2, 3]);
   const { changes } = changesTo([1, 3], wanted);
   assertEquals(shared(changes).map((line) => line.replaceAll(/\d{10}/g, "N")), [
-    "nexthop replace id N group N,1/N,1 type resilient buckets 64 idle_timer 10 " +
+    "nexthop replace id N group N,1/N,1 type resilient buckets 512 idle_timer 10 " +
     "unbalanced_timer 60 proto 144",
     "nexthop del id N",
   ]);
@@ -136,7 +136,7 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
       nexthop({
         id: group!,
         members: [{ id: hop!, weight: 1 }],
-        resilient: { buckets: 64, idleTimer: 10, unbalancedTimer: 60 },
+        resilient: { buckets: 512, idleTimer: 10, unbalancedTimer: 60 },
       }),
     ],
     routes: [
