@@ -7,6 +7,7 @@
  */
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { isHostIfname, parseAlias } from "../core/wiring.ts";
+import type { IpRoute } from "../core/ip_state.ts";
 import type { Ip, NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
@@ -41,12 +42,16 @@ export function lostAttachments(
   return kernel.links.flatMap((link): Attachment[] => {
     const owner = isHostIfname(link.ifname) ? parseAlias(link.alias ?? "") : undefined;
     if (owner === undefined || isKnown(attachmentKey(owner))) return [];
-    // Routes through a gateway are anycast ones: several pods share them.
-    const addresses = kernel.routes
-      .filter(({ dev, gateway, table }) =>
-        dev === link.ifname && gateway === undefined && table === "main"
-      )
-      .map(({ dst }) => dst.split("/")[0]!);
+    const routes = kernel.routes.filter(({ table }) => table === "main");
+    const addressOf = ({ dst }: IpRoute): string => dst.split("/")[0]!;
+    const addresses = routes
+      .filter(({ dev, gateway }) => dev === link.ifname && gateway === undefined).map(addressOf);
+    // Routes through a gateway are anycast ones: several pods share them. One of a pod that is not Ready
+    // has none, and stays bound without being announced.
+    const anycast = routes.filter(({ dev, gateway, nextHops }) =>
+      (gateway !== undefined && dev === link.ifname) ||
+      nextHops.some((hop) => hop.dev === link.ifname)
+    ).map(addressOf);
     const ip6 = addresses.find((address) => address.includes(":"));
     const ip4 = addresses.find((address) => !address.includes(":"));
     const extra = addresses.filter((address) => address !== ip6 && address !== ip4);
@@ -56,6 +61,7 @@ export function lostAttachments(
       netns: "",
       ip6,
       ip4,
+      anycast: anycast.length > 0 ? anycast : undefined,
       addresses: extra.length > 0 ? extra : undefined,
       state: "committed",
       allocatedAt: now.toISOString(),

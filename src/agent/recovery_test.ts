@@ -39,6 +39,14 @@ Deno.test("lostAttachments() rebuilds owner, addresses and MTU from link and rou
       on("2001:db8:f001::a"),
       on("10.244.1.9"),
       on("203.0.113.200", { gateway: "10.244.1.2", protocol: "144" }),
+      {
+        dst: "203.0.113.201",
+        protocol: "144",
+        nexthops: [{ gateway: "10.244.1.7", dev: "other" }, {
+          gateway: "10.244.1.2",
+          dev: LINK.ifname,
+        }],
+      },
       on("10.9.9.9", { table: "77" }),
     ]),
     () => false,
@@ -55,6 +63,7 @@ Deno.test("lostAttachments() rebuilds owner, addresses and MTU from link and rou
     netns: "",
     ip6: "2001:db8:f001::a",
     ip4: "10.244.1.2",
+    anycast: ["203.0.113.200", "203.0.113.201"],
     addresses: ["10.244.1.9"],
     state: "committed",
     allocatedAt: "2026-01-02T03:04:05.000Z",
