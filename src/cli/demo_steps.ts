@@ -12,6 +12,7 @@ import { gatewaysOf, type Host } from "../lab/host.ts";
 import { createLab, type Lab } from "../lab/lab.ts";
 import type { Node } from "../lab/node.ts";
 import type { Pod, PodOptions } from "../lab/pod.ts";
+import { ANYCAST, followReadiness } from "./demo_anycast.ts";
 
 /** What the steps work on. */
 export interface Demo {
@@ -36,7 +37,10 @@ const IP_ALGO = "namespace,app";
 const TEMPLATE_HASH = "7d4b9c6f5";
 const WEB = {
   namespace: "shop",
-  annotations: { [`${ANNOTATION_PREFIX}ip-algo`]: IP_ALGO },
+  annotations: {
+    [`${ANNOTATION_PREFIX}ip-algo`]: IP_ALGO,
+    [`${ANNOTATION_PREFIX}anycast`]: Object.values(ANYCAST).join(),
+  },
   labels: { "pod-template-hash": TEMPLATE_HASH },
   owner: { kind: "ReplicaSet", name: `web-${TEMPLATE_HASH}` },
 } as const satisfies Partial<PodOptions>;
@@ -56,6 +60,7 @@ export const STEPS: readonly Step[] = [
   { title: "Pods ping each other across the nodes", run: pingAcross },
   { title: "The router and a client behind it ping every pod", run: pingFromOutside },
   { title: "Read a pod's address", run: explainAddress },
+  { title: "An anycast address follows its pods' readiness", run: followReadiness },
   { title: "CHECK every pod", run: checkPods },
   { title: "DEL every pod, twice", run: deletePods },
 ];

@@ -16,7 +16,7 @@ testWith("e2e: the demo holds and leaves nothing", NEEDS, async () => {
   const demo = start([EXECUTABLE, "demo"]);
   const text = await demo.rest();
   assertEquals((await demo.child.status).code, 0, text);
-  assertMatch(text, /\n10 of 10 steps held/);
+  assertMatch(text, /\n11 of 11 steps held/);
   assert(!text.includes("\x1b"), "no colours where it is not a terminal");
   assertEquals(await tracesOf(idIn(text)), []);
 });
@@ -29,7 +29,7 @@ testWith("e2e: the demo ends by Ctrl-C, twice, with 130 and leaves nothing", NEE
   const text = await demo.rest();
   assertEquals((await demo.child.status).code, 130, text);
   assert(text.includes("SIGINT received: removing the lab"), text);
-  assert(!text.includes("10 of 10"), "it did not go on");
+  assert(!text.includes("11 of 11"), "it did not go on");
   assertEquals(await tracesOf(idIn(text)), []);
 });
 
