@@ -27,6 +27,8 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
     birdStop: async (...given) => (await import("./src/cli/bird_stop.ts")).birdStop(...given),
     install: async (...given) => (await import("./src/cli/install.ts")).install(...given),
     uninstall: async (...given) => (await import("./src/cli/uninstall.ts")).uninstall(...given),
+    drain: async (...given) => (await import("./src/cli/drain.ts")).drain(...given),
+    undrain: async (...given) => (await import("./src/cli/drain.ts")).undrain(...given),
     demo: async (...given) => (await import("./src/cli/demo.ts")).demo(...given),
   });
   Deno.exit(status);

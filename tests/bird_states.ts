@@ -73,6 +73,15 @@ export const BIRD_STATES: Readonly<Record<string, BirdInput>> = {
       birdPeer("198.51.100.1", "198.51.100.11", { localPreference: 200 }),
     ],
   },
+  draining: {
+    ...NODE,
+    gracefulShutdown: ["2001:db8:ffff::53/128", "203.0.113.200/32", "2001:db8:ffff::7/128"]
+      .map(parsePrefix),
+    peers: [
+      birdPeer("2001:db8:25::1", "2001:db8:25::11", { communities: ["65001:100"] }),
+      birdPeer("198.51.100.1", "198.51.100.11", { asn: 65001, localPreference: 200 }),
+    ],
+  },
   every_option: {
     ...NODE,
     asn: 4_200_000_001,

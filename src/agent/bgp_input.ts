@@ -4,9 +4,10 @@
  *
  * @module
  */
+import type { Attachment } from "../core/attachment.ts";
 import type { BirdInput } from "../core/bird_config.ts";
 import { type BirdPeer, peerView } from "../core/bird_peer.ts";
-import { formatAddress, type Prefix } from "../core/cidr.ts";
+import { formatAddress, hostPrefix, parseAddress, type Prefix } from "../core/cidr.ts";
 import { messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import { chooseLocalAddress } from "../core/local_address.ts";
@@ -17,6 +18,7 @@ import { secretRole } from "../core/secret_role.ts";
 import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
 import type { Ip } from "../io/ip.ts";
 import { log } from "../log.ts";
+import type { Drain } from "./drain.ts";
 import { connectedPrefixes, nodeLinks, type NodeState } from "./node_state.ts";
 import type { PeerPasswords } from "./peer_passwords.ts";
 
@@ -27,7 +29,10 @@ export class BgpInput {
   readonly #nodeName: string;
   readonly #file: string;
   readonly #passwords: Pick<PeerPasswords, "get">;
+  readonly #attachments: () => readonly Attachment[];
+  readonly #drain: Pick<Drain, "active">;
   #leftOut: readonly LeftOutPeer[] = [];
+  #gracefulShutdown = false;
   #waitingFor: string | undefined;
 
   constructor(
@@ -37,6 +42,8 @@ export class BgpInput {
       nodeName: string;
       stateDir: string;
       passwords: Pick<PeerPasswords, "get">;
+      attachments: () => readonly Attachment[];
+      drain: Pick<Drain, "active">;
     },
   ) {
     this.#ip = options.ip;
@@ -44,11 +51,18 @@ export class BgpInput {
     this.#nodeName = options.nodeName;
     this.#file = `${options.stateDir}/router_id`;
     this.#passwords = options.passwords;
+    this.#attachments = options.attachments;
+    this.#drain = options.drain;
   }
 
   /** The peers that were left out at the last time, and why. */
   get leftOut(): readonly LeftOutPeer[] {
     return this.#leftOut;
+  }
+
+  /** The input that was gathered last has GRACEFUL_SHUTDOWN on the anycast addresses. */
+  get gracefulShutdown(): boolean {
+    return this.#gracefulShutdown;
   }
 
   /** What BIRD's configuration waits for; undefined when it is the one that is wanted. */
@@ -110,8 +124,10 @@ export class BgpInput {
     this.#waitingFor = undefined;
     this.#warn(leftOut);
     const allowed = config.announce.allowed?.map(({ prefix }) => prefix);
+    const routerId = await this.#routerId(firstRoute);
+    this.#gracefulShutdown = this.#drain.active;
     return {
-      routerId: await this.#routerId(firstRoute),
+      routerId,
       asn: config.bgp.asn,
       allowLocalAs: config.bgp.allowLocalAs,
       nodePrefixes: [...nodePrefixes, ...retiring],
@@ -119,8 +135,15 @@ export class BgpInput {
       connected: connectedPrefixes(kernel),
       reserved: config.reserved,
       announceAllowed: allowed && [...allowed, ...kept],
+      gracefulShutdown: this.#gracefulShutdown ? this.#anycast() : undefined,
       peers,
     };
+  }
+
+  /** Whether a pod is ready makes no difference here: that must not cost a reload. */
+  #anycast(): Prefix[] {
+    const addresses = this.#attachments().flatMap(({ anycast = [] }) => anycast);
+    return addresses.map((address) => hostPrefix(parseAddress(address)));
   }
 
   async #routerId(peerRoute: IpRoute | undefined): Promise<string> {

@@ -1,6 +1,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { FakeSource } from "../../tests/fakes/fake_source.ts";
+import type { Attachment } from "../core/attachment.ts";
 import { renderBirdConfig } from "../core/bird_config.ts";
+import { formatPrefix } from "../core/cidr.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import type { SecretValue } from "../core/objects.ts";
 import { configureLog } from "../log.ts";
@@ -24,6 +26,8 @@ const PEERS = [
 class Fixture implements AsyncDisposable {
   readonly dir = Deno.makeTempDirSync({ prefix: "flock-bgp-input-" });
   password: SecretValue | undefined;
+  attachments: readonly Attachment[] = [];
+  readonly drain = { active: false };
   readonly #node = new NodeState("n1", this.dir);
   readonly input = new BgpInput({
     ip: { routesToward: () => Promise.resolve(new Map<string, IpRoute>()) },
@@ -31,6 +35,8 @@ class Fixture implements AsyncDisposable {
     nodeName: "n1",
     stateDir: this.dir,
     passwords: { get: () => this.password },
+    attachments: () => this.attachments,
+    drain: this.drain,
   });
 
   async configure(peers: readonly unknown[]): Promise<void> {
@@ -112,4 +118,26 @@ Deno.test("gather() leaves out a peer that no route leads to", async () => {
   await f.configure([{ address: "198.51.100.1", asn: 65000 }]);
   assertEquals(await f.peers(), []);
   assertEquals(f.input.leftOut[0]?.reason, "NoRoute");
+});
+
+Deno.test("gather() has GRACEFUL_SHUTDOWN on every anycast address while the node is drained", async () => {
+  await using f = new Fixture();
+  await f.configure(PEERS.slice(0, 1));
+  f.attachments = [["203.0.113.200"], undefined, ["2001:db8:ffff::53", "203.0.113.200"]]
+    .map((anycast) => ({ anycast, addresses: ["203.0.113.201"] }) as unknown as Attachment);
+  const text = renderBirdConfig((await f.input.gather([]))!);
+  assert(!text.includes("bgp_community.add((65535, 0))"), text);
+  assertEquals(f.input.gracefulShutdown, false);
+
+  f.drain.active = true;
+  const draining = await f.input.gather([]);
+  assertEquals(f.input.gracefulShutdown, true);
+  assertEquals(
+    draining?.gracefulShutdown?.map(formatPrefix),
+    ["203.0.113.200/32", "2001:db8:ffff::53/128", "203.0.113.200/32"],
+  );
+
+  f.drain.active = false;
+  assertEquals(renderBirdConfig((await f.input.gather([]))!), text);
+  assertEquals(f.input.gracefulShutdown, false);
 });

@@ -19,6 +19,7 @@ import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
 import type { BgpInput } from "./bgp_input.ts";
+import type { Drain } from "./drain.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -36,6 +37,7 @@ export interface ConfigStatusOptions {
   readonly anycast: () => readonly AnycastAddress[];
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
   readonly bgpInput: Pick<BgpInput, "leftOut" | "waitingFor">;
+  readonly drain: Pick<Drain, "status">;
   readonly birdc: Pick<Birdc, "protocols">;
   readonly writer: Pick<ClusterWriter, "applyNodeConfigStatus" | "recordEvent">;
   /** Milliseconds since the epoch. */
@@ -104,7 +106,7 @@ export class ConfigStatus {
   }
 
   async #facts(): Promise<StatusFacts> {
-    const { node, attachments, anycast, speaker, bgpInput, birdc } = this.#o;
+    const { node, attachments, anycast, speaker, bgpInput, drain, birdc } = this.#o;
     const held = attachments();
     return {
       generation: node.object?.generation,
@@ -119,6 +121,7 @@ export class ConfigStatus {
       applyError: speaker.state.error,
       waitingFor: bgpInput.waitingFor,
       leftOut: bgpInput.leftOut,
+      drain: drain.status,
       sessions: await sessionsOf(birdc, node.config?.bgp.peers ?? []),
     };
   }

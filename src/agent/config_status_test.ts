@@ -1,6 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { FakeBirdc } from "../../tests/fakes/fake_birdc.ts";
 import type { Attachment } from "../core/attachment.ts";
+import type { DrainReport } from "../core/drain_state.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import type { LeftOutPeer, NodeConfigStatus } from "../core/node_config_status.ts";
 import type { ClusterEvent, NodeConfigObject } from "../core/objects.ts";
@@ -9,6 +10,8 @@ import { ConfigStatus } from "./config_status.ts";
 
 const lines: string[] = [];
 configureLog({ level: "info", format: "json", write: (line) => lines.push(line) });
+
+type DrainStatus = Omit<DrainReport, "routed">;
 
 const signal = new AbortController().signal;
 const PEER = "flock_bgp6_2001_db8_25__1";
@@ -43,6 +46,7 @@ class Fixture {
     leftOut: [],
     waitingFor: undefined,
   };
+  readonly drain: { status: DrainStatus } = { status: { phase: "none", addresses: [] } };
   readonly speaker = { state: { applied: true, error: undefined } };
   readonly written: NodeConfigStatus[] = [];
   readonly events: ClusterEvent[] = [];
@@ -53,6 +57,7 @@ class Fixture {
     anycast: () => [],
     attachments: () => this.attachments,
     speaker: this.speaker,
+    drain: this.drain,
     bgpInput: this.bgpInput,
     birdc: this.birdc,
     writer: {
@@ -129,6 +134,7 @@ Deno.test("ConfigStatus keeps the times that the object has from an earlier agen
     "Programmed false",
     "PeersEstablished false",
     "AnnounceOpen false",
+    "Drained false",
   ]);
 });
 

@@ -30,6 +30,7 @@ import { birdHealth } from "./bird_health.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { ConfigStatus } from "./config_status.ts";
 import { writeConflist } from "./conflist.ts";
+import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
@@ -120,7 +121,18 @@ export async function runAgent(
     reader: writer,
     onChange: () => reconciler.markDirty(),
   });
-  const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords });
+  const attachments = (): readonly Attachment[] => store.list();
+  const drain: Drain = await Drain.open({
+    stateDir,
+    ip,
+    addresses: () => [...new Set(attachments().flatMap(({ anycast = [] }) => anycast))].sort(),
+    announced: () => bgpInput.gracefulShutdown && speaker.state.applied,
+    onChange: () => {
+      reconciler.markDirty({ planned: true });
+      for (const reporter of reporters) reporter.wake();
+    },
+  });
+  const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords, attachments, drain });
   const refusals = new RefusalReport(writer);
   const kernel = new KernelSync({ ip, sticky: support === "resilient" });
   const reconciler: Reconciler = new Reconciler({
@@ -130,18 +142,27 @@ export async function runAgent(
     node,
     bgpInput,
     speaker,
-    drained: () => false,
+    drained: () => drain.withdrawn,
     onRefusals: (refused) => refusals.update(refused),
     intervalMs: settings.routeReconcileIntervalMs,
   });
 
   // What the cluster is told, where there is one.
-  const attachments = (): readonly Attachment[] => store.list();
   const anycast = (): readonly AnycastAddress[] => reconciler.anycast;
   const announced = (): Promise<boolean> =>
     isAnnounced(birdc, node, speaker.state.applied && bgpInput.waitingFor === undefined);
   const reporters = writer === undefined ? [] : [
-    new ConfigStatus({ nodeName, node, attachments, anycast, speaker, bgpInput, birdc, writer }),
+    new ConfigStatus({
+      nodeName,
+      node,
+      attachments,
+      anycast,
+      speaker,
+      bgpInput,
+      drain,
+      birdc,
+      writer,
+    }),
     new NodeCondition({ nodeName, source, writer, announced }),
   ];
 
@@ -172,7 +193,10 @@ export async function runAgent(
   using changes = new ChangeQueue(onSourceChange);
   using _subscription = source.onChange(() => changes.add());
 
-  const operations = cniOperations(network, birdHealth(birdc, node));
+  const operations = {
+    ...cniOperations(network, birdHealth(birdc, node)),
+    ...drainOperations(drain),
+  };
   const server = stack.use(
     await serveAgent(
       settings.socket,
@@ -199,6 +223,7 @@ export async function runAgent(
     }, stop.signal),
     leaks.run(stop.signal),
     passwords.run(stop.signal),
+    drain.run(stop.signal),
     ...reporters.map((reporter) => reporter.run(stop.signal)),
     watchQueue(stateDir, network, stop.signal),
   ].map((loop) => loop.catch(fail)));

@@ -15,14 +15,18 @@ import {
   DEFAULT_BIRD_CONFIG,
   DEFAULT_BIRD_SOCKET,
   DEFAULT_CONFLIST,
+  DEFAULT_DRAIN_WAIT,
   DEFAULT_PLUGIN_DIR,
   DEFAULT_SOCKET,
   DEFAULT_STATE_DIR,
 } from "../core/config.ts";
+import { isDrainWait } from "../core/drain_state.ts";
+import { parseDuration } from "../core/duration.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
 import { parentOf } from "../io/fs.ts";
 import { configureLog, log } from "../log.ts";
 import { VERSION } from "../version.ts";
+import type { DrainOptions, UndrainOptions } from "./drain.ts";
 import type { InstallOptions } from "./install.ts";
 import type { UninstallOptions } from "./uninstall.ts";
 
@@ -33,6 +37,8 @@ export interface Programs {
   birdStop(options: { socket: string; mode?: "graceful" | "goodbye" }): Promise<number>;
   install(options: InstallOptions): Promise<number>;
   uninstall(options: UninstallOptions): Promise<number>;
+  drain(options: DrainOptions): Promise<number>;
+  undrain(options: UndrainOptions): Promise<number>;
   demo(options: { executable: string; colour: boolean }): Promise<number>;
 }
 
@@ -144,13 +150,32 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
       "what survives a reboot",
       environment("FLOCK_STATE_DIR") ?? DEFAULT_STATE_DIR,
     )
-    .option("--socket <PATH>", "the agent's socket", environment("FLOCK_SOCKET") ?? DEFAULT_SOCKET)
+    .addOption(agentSocket())
     .option("--force", "also while pods use it: they lose their network", false)
     .option("--dry-run", "only tell what would be removed", false)
     .action(async (options: Omit<UninstallOptions, "say">) => {
       logForPeople();
-      const say = (line: string): void => print(`${line}\n`);
       setStatus(await orFail(() => programs.uninstall({ ...options, say })));
+    });
+
+  checked(command("drain", "take the node's anycast addresses out of service, and wait for it"))
+    .addOption(agentSocket())
+    .addOption(
+      new Option(
+        "--wait <TIME>",
+        "how long they stay announced with GRACEFUL_SHUTDOWN, for the routers to prefer others",
+      ).default(DEFAULT_DRAIN_WAIT),
+    )
+    .action(async ({ socket, wait }: { socket: string; wait: string }, drain: Command) => {
+      const waitMs = parseWait(drain, wait);
+      logForPeople();
+      setStatus(await orFail(() => programs.drain({ socket, waitMs, say })));
+    });
+  checked(command("undrain", "put the node's anycast addresses back into service"))
+    .addOption(agentSocket())
+    .action(async ({ socket }: { socket: string }) => {
+      logForPeople();
+      setStatus(await orFail(() => programs.undrain({ socket, say })));
     });
 
   command("demo", "show the main job on this machine, in network namespaces of its own")
@@ -162,6 +187,24 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     });
   command("version", "print the version").action(() => print(`flock ${VERSION}\n`));
   return program;
+}
+
+function agentSocket(): Option {
+  return new Option("--socket <PATH>", "the agent's socket")
+    .default(environment("FLOCK_SOCKET") ?? DEFAULT_SOCKET);
+}
+
+/** Milliseconds; ends with a usage error when the text is no wait. */
+function parseWait(command: Command, text: string): number {
+  let why: string;
+  try {
+    const ms = parseDuration(text);
+    if (isDrainWait(ms)) return ms;
+    why = `Cannot use wait "${text}": it is ${ms < 0 ? "negative" : "over 24h"}`;
+  } catch (error) {
+    why = messageOf(error);
+  }
+  command.error(`error: --wait: ${why}`, { exitCode: EXIT.usage });
 }
 
 /** Refuses paths that are not absolute; `flock agent` has its own check, which names all problems. */
@@ -225,6 +268,11 @@ function wantsColour(): boolean {
 /** A variable; an empty one counts as not set. */
 function environment(name: string): string | undefined {
   return Deno.env.get(name) || undefined;
+}
+
+/** A line on standard output. */
+function say(line: string): void {
+  print(`${line}\n`);
 }
 
 function print(text: string): void {

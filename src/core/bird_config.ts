@@ -55,6 +55,11 @@ export interface BirdInput {
    * prefixes changed must be in it, as its host prefix.
    */
   readonly announceAllowed?: readonly Prefix[];
+  /**
+   * Host prefixes that are announced with GRACEFUL_SHUTDOWN: the anycast addresses of a node that is being
+   * drained.
+   */
+  readonly gracefulShutdown?: readonly Prefix[];
   readonly peers: readonly BirdPeer[];
 }
 
@@ -118,6 +123,7 @@ function familyView(family: Family, input: BirdInput): Record<string, unknown> {
     ),
     neverAnnounced: patterns([...never, ...of(input.reserved)], "+"),
     announced: input.announceAllowed && hosts(of(input.announceAllowed)),
+    gracefulShutdown: patterns(of(input.gracefulShutdown ?? []), ""),
   };
 }
 

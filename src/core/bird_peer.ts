@@ -55,6 +55,8 @@ export interface PeerView {
   readonly importDefaultRoute: boolean;
   readonly multihop: boolean;
   readonly bfd: boolean;
+  /** It is in the node's AS. */
+  readonly internal: boolean;
   /** Statements of the protocol, without their semicolons. */
   readonly options: readonly string[];
   /** Statements that every route passes on its way to the peer. */
@@ -116,6 +118,7 @@ export function peerView(
     importDefaultRoute: peer.importDefaultRoute,
     multihop: multihop !== undefined,
     bfd: bfd !== undefined,
+    internal: peer.asn === asn,
     options,
     changes: exportChanges(peer, asn),
   };

@@ -59,6 +59,9 @@ export const UNREACHABLE_METRIC = { ipv4: 1000, ipv6: 2000 } as const;
 /** Names of host veths begin with this; eight hexadecimal digits follow. */
 export const LINK_PREFIX = "flock";
 
+/** How long `flock drain` has anycast addresses announced with GRACEFUL_SHUTDOWN (RFC 8326). */
+export const DEFAULT_DRAIN_WAIT = "30s";
+
 /** Default address of metrics and health. */
 export const DEFAULT_METRICS_ADDRESS = "127.0.0.1:9474";
 

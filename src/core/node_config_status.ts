@@ -8,18 +8,20 @@
  * | `Programmed` | BIRD runs the configuration, and no peer was left out of it |
  * | `PeersEstablished` | every BGP session is up (or none is configured) |
  * | `AnnounceOpen` | pods may announce any address: `spec.announce.allowed` is not set |
+ * | `Drained` | `flock drain` took, or is taking, the node's anycast addresses out of service |
  *
  * @module
  */
 import type { AnycastAddress } from "./anycast.ts";
 import { FAMILIES, type Family, formatAddress } from "./cidr.ts";
+import type { DrainReport } from "./drain_state.ts";
 import type { NodeConfig } from "./node_config.ts";
 import type { KnownCondition } from "./objects.ts";
 import { poolSize } from "./pools.ts";
 
 /** `status.conditions[]`. */
 export interface StatusCondition {
-  readonly type: "Accepted" | "Programmed" | "PeersEstablished" | "AnnounceOpen";
+  readonly type: "Accepted" | "Programmed" | "PeersEstablished" | "AnnounceOpen" | "Drained";
   readonly status: "True" | "False";
   readonly reason: string;
   readonly message: string;
@@ -86,6 +88,7 @@ export interface StatusFacts {
   /** What BIRD's configuration waits for: what runs is an earlier one. */
   readonly waitingFor?: string;
   readonly leftOut: readonly LeftOutPeer[];
+  readonly drain: Pick<DrainReport, "phase" | "since" | "withdrawsAt">;
   /** BGP's state by the peer's address; undefined when BIRD does not answer. */
   readonly sessions?: ReadonlyMap<string, string>;
 }
@@ -113,7 +116,12 @@ export function nodeConfigStatus(
   const peers = peersOf(facts);
   const judgements = [accepted(facts)];
   if (config !== undefined) {
-    judgements.push(programmed(facts), peersEstablished(peers), announceOpen(config));
+    judgements.push(
+      programmed(facts),
+      peersEstablished(peers),
+      announceOpen(config),
+      drained(facts),
+    );
   }
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
@@ -195,6 +203,26 @@ function announceOpen({ announce }: NodeConfig): Judgement {
         "Whoever may create a pod may announce any address: spec.announce.allowed is missing",
     }
     : { type, status: "False", reason: "Guarded", message: "spec.announce.allowed is set" };
+}
+
+function drained({ drain: { phase, since, withdrawsAt } }: StatusFacts): Judgement {
+  const type = "Drained";
+  const asked = since === undefined ? "" : ` (asked for at ${since})`;
+  switch (phase) {
+    case "none": {
+      const message = "Anycast addresses are announced while their pods are ready";
+      return { type, status: "False", reason: "NotDrained", message };
+    }
+    case "announcing": {
+      const until = withdrawsAt === undefined ? "" : ` until ${withdrawsAt}`;
+      const message = `Anycast addresses are announced with GRACEFUL_SHUTDOWN${until}${asked}`;
+      return { type, status: "True", reason: "Draining", message };
+    }
+    case "withdrawn": {
+      const message = `Anycast addresses are not announced${asked}; flock undrain takes it back`;
+      return { type, status: "True", reason: "Drained", message };
+    }
+  }
 }
 
 function peersOf({ config, leftOut, sessions }: StatusFacts): readonly PeerStatus[] {

@@ -24,6 +24,7 @@ const FACTS: StatusFacts = {
   anycast: [],
   applied: true,
   leftOut: [],
+  drain: { phase: "none" },
   sessions: UP,
 };
 
@@ -55,6 +56,7 @@ Deno.test("nodeConfigStatus() of a node where all is well", () => {
     Programmed: "True Applied",
     PeersEstablished: "True Established",
     AnnounceOpen: "True NoGuard",
+    Drained: "False NotDrained",
   });
   assertEquals(status.addresses, {
     ipv6: { allocated: 2, capacity: "18446744073709551616" },
@@ -133,6 +135,7 @@ Deno.test("nodeConfigStatus() keeps a condition's time until its status changes"
     Programmed: later,
     PeersEstablished: NOW,
     AnnounceOpen: NOW,
+    Drained: NOW,
   });
   assertEquals(
     nodeConfigStatus(FACTS, first.conditions, later),
@@ -172,5 +175,25 @@ Deno.test("nodeConfigStatus() says which pods serve an anycast address, and why 
       pods: [],
       message: "web/b: it has no IPv4 address",
     },
+  ]);
+});
+
+Deno.test("nodeConfigStatus() says how far draining is", () => {
+  const since = "2026-01-02T03:04:05.678Z";
+  const drained = (drain: StatusFacts["drain"]): unknown => [
+    conditions({ drain }).Drained,
+    messageOf("Drained", { drain }),
+  ];
+  assertEquals(drained({ phase: "announcing", since }), [
+    "True Draining",
+    `Anycast addresses are announced with GRACEFUL_SHUTDOWN (asked for at ${since})`,
+  ]);
+  assertEquals(drained({ phase: "announcing", since, withdrawsAt: NOW }), [
+    "True Draining",
+    `Anycast addresses are announced with GRACEFUL_SHUTDOWN until ${NOW} (asked for at ${since})`,
+  ]);
+  assertEquals(drained({ phase: "withdrawn" }), [
+    "True Drained",
+    "Anycast addresses are not announced; flock undrain takes it back",
   ]);
 });

@@ -26,6 +26,8 @@ export interface AgentRequest {
   readonly stdin_data?: string;
   readonly cni_version?: string;
   readonly traceparent?: string;
+  /** Of `drain`, in milliseconds. */
+  readonly wait_ms?: number;
   /** Milliseconds the caller is going to wait. */
   readonly deadline_ms?: number;
 }

@@ -1,0 +1,141 @@
+/**
+ * `flock drain` and `flock undrain`: ask the agent, and tell how far it is. The agent does the work and
+ * goes on when the command is interrupted, and also when it is itself started again meanwhile.
+ *
+ * @module
+ */
+import { type DrainReport, parseDrainReport } from "../core/drain_state.ts";
+import { CniCode, CniError } from "../core/errors.ts";
+import { AgentAbsentError, callAgent } from "../io/socket.ts";
+import { Interruption } from "./interruption.ts";
+
+/** Milliseconds for one question. */
+const CALL_MS = 10_000;
+/** Milliseconds between two questions. */
+const POLL_MS = 250;
+/** How long an agent that starts again may take to answer, in milliseconds. */
+const AWAY_MS = 60_000;
+/** How long the kernel's routes may take to go, in milliseconds. */
+const ROUTES_MS = 10_000;
+
+export interface UndrainOptions {
+  /** Path of the agent's socket. */
+  readonly socket: string;
+  /** Tells a line. */
+  readonly say: (line: string) => void;
+}
+
+export interface DrainOptions extends UndrainOptions {
+  /** How long the addresses stay announced with GRACEFUL_SHUTDOWN, in milliseconds. */
+  readonly waitMs: number;
+}
+
+/**
+ * Drains the node's anycast addresses, and resolves when they are withdrawn.
+ *
+ * @returns exit status: 0; 128 and the signal's number when it was interrupted
+ * @throws {Error} when the agent cannot be asked, somebody took it back, or the routes stay
+ */
+export async function drain(options: DrainOptions): Promise<number> {
+  using interruption = new Interruption();
+  const { socket, waitMs, say } = options;
+  try {
+    const first = await interruption.race(() => ask(socket, { op: "drain", wait_ms: waitMs }));
+    await interruption.race(() => follow(first, options, interruption.signal));
+    return 0;
+  } catch (error) {
+    if (interruption.exitCode === 0) throw error;
+    say("Interrupted: the agent goes on draining; flock undrain takes it back");
+    return interruption.exitCode;
+  }
+}
+
+/**
+ * Takes a drain back.
+ *
+ * @returns exit status: 0
+ * @throws {Error} when the agent cannot be asked
+ */
+export async function undrain({ socket, say }: UndrainOptions): Promise<number> {
+  const { addresses } = await ask(socket, { op: "undrain" });
+  say(`Not drained: ${count(addresses)} announced while their pods are ready`);
+  return 0;
+}
+
+/** Tells each step once, until the last one. */
+async function follow(
+  first: DrainReport,
+  { socket, say }: DrainOptions,
+  signal: AbortSignal,
+): Promise<void> {
+  let told = "";
+  let withdrawnAt: number | undefined;
+  let answeredAt = performance.now();
+  for (let report = first; !signal.aborted;) {
+    const line = lineOf(report);
+    if (line !== told) say(line);
+    told = line;
+    if (report.phase === "none") {
+      throw new Error("Cannot drain node: somebody took it back with flock undrain");
+    }
+    if (report.phase === "withdrawn") {
+      if (report.routed.length === 0) return;
+      withdrawnAt ??= performance.now();
+      if (performance.now() - withdrawnAt > ROUTES_MS) {
+        throw new Error(
+          `Cannot drain node: still routed after ${ROUTES_MS / 1000} s: ` +
+            `${report.routed.join(", ")}; the agent's log says why`,
+        );
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    try {
+      report = await ask(socket, { op: "drain" });
+      answeredAt = performance.now();
+    } catch (error) {
+      const isAway = error instanceof CniError && error.code !== CniCode.internal ||
+        error instanceof AgentAbsentError;
+      if (!isAway || performance.now() - answeredAt > AWAY_MS) throw error;
+      const away = "The agent does not answer at the moment: it goes on when it is back";
+      if (told !== away) say(away);
+      told = away;
+    }
+  }
+}
+
+/** Where a drain is, in words. */
+function lineOf({ phase, withdrawsAt, addresses, routed }: DrainReport): string {
+  switch (phase) {
+    case "none":
+      return "Not drained";
+    case "announcing":
+      return withdrawsAt === undefined
+        ? `Draining: ${count(addresses)} to be announced with GRACEFUL_SHUTDOWN`
+        : `Announcing: ${count(addresses)} announced with GRACEFUL_SHUTDOWN until ` +
+          withdrawsAt.replace(/\.\d+Z$/, "Z");
+    case "withdrawn":
+      return routed.length === 0
+        ? `Withdrawn: ${count(addresses)} not announced; flock undrain takes it back`
+        : `Withdrawing: ${count(routed)} still routed`;
+  }
+}
+
+function count({ length }: readonly string[]): string {
+  return length === 1 ? "1 anycast address is" : `${length} anycast addresses are`;
+}
+
+async function ask(
+  socket: string,
+  request: { readonly op: string; readonly wait_ms?: number },
+): Promise<DrainReport> {
+  try {
+    return parseDrainReport(
+      await callAgent(socket, request, { connectMs: 2_000, timeoutMs: CALL_MS }),
+    );
+  } catch (error) {
+    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    throw new Error(`Cannot call agent at "${socket}": permission denied; this needs root`, {
+      cause: error,
+    });
+  }
+}
