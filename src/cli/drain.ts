@@ -15,8 +15,6 @@ const CALL_MS = 10_000;
 const POLL_MS = 250;
 /** How long an agent that starts again may take to answer, in milliseconds. */
 const AWAY_MS = 60_000;
-/** How long the kernel's routes may take to go, in milliseconds. */
-const ROUTES_MS = 10_000;
 
 export interface UndrainOptions {
   /** Path of the agent's socket. */
@@ -28,6 +26,8 @@ export interface UndrainOptions {
 export interface DrainOptions extends UndrainOptions {
   /** How long the addresses stay announced with GRACEFUL_SHUTDOWN, in milliseconds. */
   readonly waitMs: number;
+  /** How long the kernel's routes may take to go, in milliseconds; 10,000 unless told. */
+  readonly routesMs?: number;
 }
 
 /**
@@ -58,14 +58,15 @@ export async function drain(options: DrainOptions): Promise<number> {
  */
 export async function undrain({ socket, say }: UndrainOptions): Promise<number> {
   const { addresses } = await ask(socket, { op: "undrain" });
-  say(`Not drained: ${count(addresses)} announced while their pods are ready`);
+  const ready = addresses.length === 1 ? "its pod is ready" : "their pods are ready";
+  say(`Not drained: ${count(addresses)} announced while ${ready}`);
   return 0;
 }
 
 /** Tells each step once, until the last one. */
 async function follow(
   first: DrainReport,
-  { socket, say }: DrainOptions,
+  { socket, say, routesMs = 10_000 }: DrainOptions,
   signal: AbortSignal,
 ): Promise<void> {
   let told = "";
@@ -81,9 +82,9 @@ async function follow(
     if (report.phase === "withdrawn") {
       if (report.routed.length === 0) return;
       withdrawnAt ??= performance.now();
-      if (performance.now() - withdrawnAt > ROUTES_MS) {
+      if (performance.now() - withdrawnAt > routesMs) {
         throw new Error(
-          `Cannot drain node: still routed after ${ROUTES_MS / 1000} s: ` +
+          `Cannot drain node: still routed after ${routesMs / 1000} s: ` +
             `${report.routed.join(", ")}; the agent's log says why`,
         );
       }

@@ -47,6 +47,10 @@ const RELATIVE: readonly {
     args: ["uninstall", "--dry-run", `--${name}`, "rel"],
     says: `--${name}: Cannot use path "rel"`,
   })),
+  ...["drain", "undrain"].map((name) => ({
+    args: [name, "--socket", "rel"],
+    says: '--socket: Cannot use path "rel"',
+  })),
 ];
 
 for (const { args, env, says } of RELATIVE) {
@@ -65,6 +69,33 @@ for (const { args, env, says } of RELATIVE) {
     }
   });
 }
+
+Deno.test("flock drain takes a wait in Go's syntax, from 0 to a day", async () => {
+  const cases = {
+    "soon": 'Cannot parse duration "soon": it is not like 30s or 1m30s',
+    "30": 'Cannot parse duration "30": it is not like 30s or 1m30s',
+    "-1s": 'Cannot use wait "-1s": it is negative',
+    "24h1s": 'Cannot use wait "24h1s": it is over 24h',
+  };
+  for (const [wait, says] of Object.entries(cases)) {
+    const args = ["drain", `--wait=${wait}`, "--socket", `${NOWHERE}/s`];
+    assertEquals(await flock(args, { cwd: "/" }), {
+      code: 2,
+      stdout: "",
+      stderr: `error: --wait: ${says}\n`,
+    });
+  }
+});
+
+Deno.test("flock drain and undrain fail without an agent, naming its socket", async () => {
+  for (const command of ["drain", "undrain"]) {
+    const { code, stdout, stderr } = await flock([command, "--socket", `${NOWHERE}/s`], {
+      cwd: "/",
+    });
+    assertEquals([code, stdout], [1, ""]);
+    assertStringIncludes(stderr, `Cannot call agent at \\"${NOWHERE}/s\\": nobody answers there`);
+  }
+});
 
 Deno.test("flock bird-stop takes an absolute path", async () => {
   const cwd = await Deno.makeTempDir();
