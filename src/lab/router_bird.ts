@@ -87,6 +87,8 @@ function renderFamily(family: Family): string {
   ${family} { import none; export where source = RTS_BGP; };
 }
 filter from_node_${family} {
+  # GRACEFUL_SHUTDOWN (RFC 8326): the node is being drained, others are preferred.
+  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
   if net ~ [ ${POD_SPACE[family]}{${shortest},${longest}},
              ${ANYCAST_SPACE[family]}{${longest},${longest}} ] then accept;
   reject;
