@@ -16,6 +16,9 @@ const POLL_MS = 250;
 /** How long an agent that starts again may take to answer, in milliseconds. */
 const AWAY_MS = 60_000;
 
+/** What a call fails with when its connection broke, or no answer came. */
+const BROKEN: readonly number[] = [CniCode.io, CniCode.tryAgainLater];
+
 export interface UndrainOptions {
   /** Path of the agent's socket. */
   readonly socket: string;
@@ -38,14 +41,12 @@ export interface DrainOptions extends UndrainOptions {
  */
 export async function drain(options: DrainOptions): Promise<number> {
   using interruption = new Interruption();
-  const { socket, waitMs, say } = options;
   try {
-    const first = await interruption.race(() => ask(socket, { op: "drain", wait_ms: waitMs }));
-    await interruption.race(() => follow(first, options, interruption.signal));
+    await interruption.race(() => follow(options, interruption.signal));
     return 0;
   } catch (error) {
     if (interruption.exitCode === 0) throw error;
-    say("Interrupted: the agent goes on draining; flock undrain takes it back");
+    options.say("Interrupted: the agent goes on draining; flock undrain takes it back");
     return interruption.exitCode;
   }
 }
@@ -63,44 +64,45 @@ export async function undrain({ socket, say }: UndrainOptions): Promise<number> 
   return 0;
 }
 
-/** Tells each step once, until the last one. */
+/** Asks for it, and tells each step once, until the last one. */
 async function follow(
-  first: DrainReport,
-  { socket, say, routesMs = 10_000 }: DrainOptions,
+  { socket, waitMs, say, routesMs = 10_000 }: DrainOptions,
   signal: AbortSignal,
 ): Promise<void> {
   let told = "";
-  let withdrawnAt: number | undefined;
-  let answeredAt = performance.now();
-  for (let report = first; !signal.aborted;) {
-    const line = lineOf(report);
+  const tell = (line: string): void => {
     if (line !== told) say(line);
     told = line;
-    if (report.phase === "none") {
-      throw new Error("Cannot drain node: somebody took it back with flock undrain");
-    }
-    if (report.phase === "withdrawn") {
-      if (report.routed.length === 0) return;
-      withdrawnAt ??= performance.now();
-      if (performance.now() - withdrawnAt > routesMs) {
+  };
+  // Only until it was answered: what is taken back meanwhile must not be begun again.
+  let request: DrainRequest = { op: "drain", wait_ms: waitMs };
+  let reachedAt: number | undefined;
+  let withdrawnAt: number | undefined;
+  while (!signal.aborted) {
+    try {
+      const report = await ask(socket, request);
+      request = { op: "drain" };
+      reachedAt = performance.now();
+      tell(lineOf(report));
+      if (report.phase === "none") {
+        throw new Error("Cannot drain node: somebody took it back with flock undrain");
+      }
+      if (report.phase === "withdrawn" && report.routed.length === 0) return;
+      if (report.phase === "withdrawn") withdrawnAt ??= performance.now();
+      if (performance.now() - (withdrawnAt ?? Infinity) > routesMs) {
         throw new Error(
           `Cannot drain node: still routed after ${routesMs / 1000} s: ` +
             `${report.routed.join(", ")}; the agent's log says why`,
         );
       }
+    } catch (error) {
+      // An agent that ended while it was asked may have written it down.
+      if (error instanceof CniError && BROKEN.includes(error.code)) reachedAt ??= performance.now();
+      else if (!(error instanceof AgentAbsentError)) throw error;
+      if (reachedAt === undefined || performance.now() - reachedAt > AWAY_MS) throw error;
+      tell("The agent does not answer at the moment: it goes on when it is back");
     }
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    try {
-      report = await ask(socket, { op: "drain" });
-      answeredAt = performance.now();
-    } catch (error) {
-      const isAway = error instanceof CniError && error.code !== CniCode.internal ||
-        error instanceof AgentAbsentError;
-      if (!isAway || performance.now() - answeredAt > AWAY_MS) throw error;
-      const away = "The agent does not answer at the moment: it goes on when it is back";
-      if (told !== away) say(away);
-      told = away;
-    }
   }
 }
 
@@ -125,10 +127,12 @@ function count({ length }: readonly string[]): string {
   return length === 1 ? "1 anycast address is" : `${length} anycast addresses are`;
 }
 
-async function ask(
-  socket: string,
-  request: { readonly op: string; readonly wait_ms?: number },
-): Promise<DrainReport> {
+interface DrainRequest {
+  readonly op: "drain" | "undrain";
+  readonly wait_ms?: number;
+}
+
+async function ask(socket: string, request: DrainRequest): Promise<DrainReport> {
   try {
     return parseDrainReport(
       await callAgent(socket, request, { connectMs: 2_000, timeoutMs: CALL_MS }),

@@ -6,7 +6,7 @@
  */
 import { assertEquals, assertRejects } from "@std/assert";
 import type { DrainReport } from "../core/drain_state.ts";
-import { type AgentRequest, serveAgent } from "../io/socket.ts";
+import type { AgentRequest } from "../io/socket.ts";
 import { drain, undrain } from "./drain.ts";
 
 const ADDRESSES = ["2001:db8:ffff::53", "203.0.113.200"];
@@ -25,38 +25,43 @@ const REPORTS = {
 
 class Fixture implements AsyncDisposable {
   readonly dir = Deno.makeTempDirSync({ prefix: "flock-drain-cli-" });
-  readonly socket = `${this.dir}/run/flock.sock`;
+  readonly socket = `${this.dir}/flock.sock`;
   readonly said: string[] = [];
   readonly requests: Pick<AgentRequest, "op" | "wait_ms">[] = [];
   readonly #stack = new AsyncDisposableStack();
 
-  /** An agent that answers with these, one after the other; `away` stops it and starts it again. */
-  async agent(...names: readonly (keyof typeof REPORTS | "away")[]): Promise<void> {
+  /**
+   * An agent that answers with these, one after the other; `away`: it ends without an answer, and starts
+   * again when the command has noticed.
+   */
+  agent(...names: readonly (keyof typeof REPORTS | "away")[]): void {
     const rest = [...names];
-    const errors: unknown[] = [];
-    const serve = (): ReturnType<typeof serveAgent> =>
-      serveAgent(this.socket, ({ op, wait_ms }) => {
-        this.requests.push({ op, wait_ms });
-        const name = rest.length > 1 ? rest.shift() : rest[0];
-        if (rest[0] === "away") {
-          rest.shift();
-          restarting = restart();
+    const listen = (): Deno.Listener => Deno.listen({ transport: "unix", path: this.socket });
+    let listener = listen();
+    let isOver = false;
+    const serving = (async () => {
+      while (!isOver) {
+        for await (const conn of listener) {
+          const { op, wait_ms } = await requestOf(conn);
+          this.requests.push({ op, wait_ms });
+          const name = (rest.length > 1 ? rest.shift() : rest[0])!;
+          if (name === "away") listener.close();
+          else await conn.write(lineOf({ version: 1, result: REPORTS[name] }));
+          conn.close();
         }
-        return Promise.resolve(name === "away" ? undefined : REPORTS[name!]);
-      }, (error) => errors.push(error));
-    let server = await serve();
-    let restarting: Promise<void> | undefined;
-    const restart = async (): Promise<void> => {
-      await server.stop(1_000);
-      while (!this.said.some((line) => line.startsWith("The agent does not answer"))) {
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        while (!isOver && !this.said.some((line) => line.startsWith("The agent does not answer"))) {
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+        if (isOver) return;
+        listener = listen();
       }
-      server = await serve();
-    };
+    })();
     this.#stack.defer(async () => {
-      await restarting;
-      await server[Symbol.asyncDispose]();
-      assertEquals(errors, []);
+      isOver = true;
+      try {
+        listener.close();
+      } catch { /* it is away */ }
+      await serving;
     });
   }
 
@@ -73,7 +78,7 @@ class Fixture implements AsyncDisposable {
 
 Deno.test("drain() tells each step once and ends when nothing is routed any more", async () => {
   await using f = new Fixture();
-  await f.agent("asked", "announcing", "announcing", "withdrawing", "withdrawn");
+  f.agent("asked", "announcing", "announcing", "withdrawing", "withdrawn");
   assertEquals(await f.drain(), 0);
   assertEquals(f.said, [
     "Draining: 2 anycast addresses are to be announced with GRACEFUL_SHUTDOWN",
@@ -90,13 +95,13 @@ Deno.test("drain() tells each step once and ends when nothing is routed any more
 
 Deno.test("drain() says so when somebody takes it back", async () => {
   await using f = new Fixture();
-  await f.agent("announcing", "none");
+  f.agent("announcing", "none");
   await assertRejects(() => f.drain(), Error, "Cannot drain node: somebody took it back");
 });
 
 Deno.test("drain() names the addresses whose routes stay", async () => {
   await using f = new Fixture();
-  await f.agent("withdrawing");
+  f.agent("withdrawing");
   await assertRejects(
     () => f.drain({ routesMs: 300 }),
     Error,
@@ -106,7 +111,7 @@ Deno.test("drain() names the addresses whose routes stay", async () => {
 
 Deno.test("drain() waits for an agent that starts again", async () => {
   await using f = new Fixture();
-  await f.agent("announcing", "away", "announcing", "withdrawn");
+  f.agent("announcing", "away", "announcing", "withdrawn");
   assertEquals(await f.drain(), 0);
   assertEquals(f.said.map((line) => line.split(":")[0]), [
     "Announcing",
@@ -116,11 +121,28 @@ Deno.test("drain() waits for an agent that starts again", async () => {
   ]);
 });
 
+Deno.test("drain() asks again when the agent ends before it has answered", async () => {
+  await using f = new Fixture();
+  f.agent("away", "announcing", "withdrawn");
+  assertEquals(await f.drain(), 0);
+  assertEquals(f.requests.map(({ wait_ms }) => wait_ms), [30_000, 30_000, undefined]);
+});
+
 Deno.test("undrain() asks for it and tells what is announced again", async () => {
   await using f = new Fixture();
-  await f.agent("none");
+  f.agent("none");
   const said: string[] = [];
   assertEquals(await undrain({ socket: f.socket, say: (line) => void said.push(line) }), 0);
   assertEquals(f.requests, [{ op: "undrain", wait_ms: undefined }]);
   assertEquals(said, ["Not drained: 1 anycast address is announced while its pod is ready"]);
 });
+
+async function requestOf(conn: Deno.Conn): Promise<AgentRequest> {
+  const bytes = new Uint8Array(1024);
+  const n = await conn.read(bytes);
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(0, n ?? 0)));
+}
+
+function lineOf(value: unknown): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${JSON.stringify(value)}\n`);
+}

@@ -75,7 +75,7 @@ async function testDrain(t: Deno.TestContext, lab: Lab): Promise<void> {
     }
     await until("the kernel of the router to prefer n2", () => servedBy(lab, 1, "n2"));
     assert(await servedBy(lab, 10, "n2"), "new connections go to the other node");
-    assertEquals((await draining.ended).code, 0, await draining.tail(20));
+    assertEquals(await exitOf(draining), 0, await draining.tail(20));
     const took = performance.now() - begun;
     assert(took > 2_500 && took < 15_000, `it took ${took} ms`);
     const said = (await Deno.readTextFile(draining.log)).trim().split("\n");
@@ -157,13 +157,14 @@ async function testDrain(t: Deno.TestContext, lab: Lab): Promise<void> {
     await heard(lab, { n1: true, n2: false });
     const begun = performance.now();
     await n1.killAgent();
-    await until(
-      "the command notices",
-      async () => (await draining.tail(1)).startsWith("The agent does not answer"),
-    );
+    await until("the command notices", async () => {
+      const said = await draining.tail(2);
+      if (said.includes("The agent does not answer")) return true;
+      throw new Error(`it says ${said}`);
+    });
     await startAgent(n1);
     await heard(lab, { n1: true, n2: false });
-    assertEquals((await draining.ended).code, 0, await draining.tail(20));
+    assertEquals(await exitOf(draining), 0, await draining.tail(20));
     const took = performance.now() - begun;
     assert(took > 5_000 && took < 15_000, `it took ${took} ms`);
     await heard(lab, { n2: false });
@@ -217,6 +218,12 @@ async function reportOf(node: Node): Promise<ReturnType<typeof parseDrainReport>
 
 function command(node: Node, name: "drain" | "undrain", ...args: string[]): readonly string[] {
   return [EXECUTABLE, name, "--socket", node.socket, ...args];
+}
+
+/** A command's exit status, when it has ended. */
+async function exitOf(process: Background): Promise<number> {
+  await until("the command ended", () => Promise.resolve(!process.running), { timeoutMs: 30_000 });
+  return (await process.ended).code;
 }
 
 /** Starts an agent and waits until it has made one pass. */
