@@ -128,7 +128,7 @@ export async function runAgent(
     addresses: () => [...new Set(attachments().flatMap(({ anycast = [] }) => anycast))].sort(),
     announced: () => bgpInput.gracefulShutdown && speaker.state.applied,
     onChange: () => {
-      reconciler.markDirty({ planned: true });
+      reconciler.markDirty();
       for (const reporter of reporters) reporter.wake();
     },
   });

@@ -7,7 +7,12 @@ import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
 import { AGENT_FLAGS } from "../core/agent_settings.ts";
 import { ANNOTATION_KEYS } from "../core/annotations.ts";
-import { DEFAULT_BIRD_CONFIG, DEFAULT_BIRD_SOCKET } from "../core/config.ts";
+import {
+  DEFAULT_BIRD_CONFIG,
+  DEFAULT_BIRD_SOCKET,
+  DEFAULT_DRAIN_WAIT,
+  DEFAULT_SOCKET,
+} from "../core/config.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import { nodeConfigSpecSchema } from "../core/node_config_schema.ts";
 import { parseObject } from "../core/manifest.ts";
@@ -40,16 +45,29 @@ Deno.test("docs: flock agent --help has the same flags", async () => {
 
 Deno.test("docs: cmd-bird.md has every option of both commands, and the defaults", async () => {
   const page = await read("docs/cmd-bird.md");
-  const [, run = "", stop = ""] = page.split(/^## flock bird-(?:run|stop)$/m);
-  for (const [command, section] of [["bird-run", run], ["bird-stop", stop]] as const) {
+  await assertOptions(page, ["bird-run", "bird-stop"]);
+  assert(page.includes(`| \`${DEFAULT_BIRD_CONFIG}\` |`), DEFAULT_BIRD_CONFIG);
+  assert(page.includes(`| \`${DEFAULT_BIRD_SOCKET}\` `), DEFAULT_BIRD_SOCKET);
+});
+
+Deno.test("docs: cmd-drain.md has every option of both commands, and the defaults", async () => {
+  const page = await read("docs/cmd-drain.md");
+  await assertOptions(page, ["drain", "undrain"]);
+  for (const value of [DEFAULT_SOCKET, DEFAULT_DRAIN_WAIT]) {
+    assert(page.includes(`| \`${value}\` `), value);
+  }
+});
+
+/** Each command has a section with a table of its options. */
+async function assertOptions(page: string, commands: readonly string[]): Promise<void> {
+  for (const command of commands) {
+    const section = page.split(/^## flock /m).find((part) => part.startsWith(`${command}\n`)) ?? "";
     const options = [...(await helpOf(command)).matchAll(/^ +(--[\w-]+(?: <\w+>)?)/gm)]
       .map(([, option]) => `\`${option}\``);
     const listed = rowsOf(section).map(([first = ""]) => first).filter((c) => c.startsWith("`--"));
     assertEquals(listed.sort(), options.sort(), command);
   }
-  assert(page.includes(`| \`${DEFAULT_BIRD_CONFIG}\` |`), DEFAULT_BIRD_CONFIG);
-  assert(page.includes(`| \`${DEFAULT_BIRD_SOCKET}\` `), DEFAULT_BIRD_SOCKET);
-});
+}
 
 Deno.test("docs: README.md and usage.md list every annotation, and no other", async () => {
   for (const [file, heading] of [["README.md", "annotation ("], ["docs/usage.md", "key"]]) {
