@@ -138,7 +138,9 @@ async function ask(socket: string, request: DrainRequest): Promise<DrainReport> 
       await callAgent(socket, request, { connectMs: 2_000, timeoutMs: CALL_MS }),
     );
   } catch (error) {
-    if (!(error instanceof Deno.errors.PermissionDenied)) throw error;
+    const isDenied = error instanceof AgentAbsentError &&
+      error.cause instanceof Deno.errors.PermissionDenied;
+    if (!isDenied) throw error;
     throw new Error(`Cannot call agent at "${socket}": permission denied; this needs root`, {
       cause: error,
     });

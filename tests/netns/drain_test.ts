@@ -203,6 +203,18 @@ async function testDrain(t: Deno.TestContext, lab: Lab): Promise<void> {
     assertEquals((await reportOf(n1)).phase, "announcing");
   });
 
+  await t.step("a command that may not reach the socket says so", async () => {
+    const dir = `${n1.dir}/closed`;
+    await Deno.mkdir(dir, { mode: 0o700 });
+    await Deno.chown(dir, 65534, 65534);
+    const { code, stderr } = await n1.attempt([
+      ...["setpriv", "--bounding-set=-dac_override,-dac_read_search"],
+      ...[EXECUTABLE, "drain", "--socket", `${dir}/flock.sock`],
+    ]);
+    assertEquals(code, 1);
+    assertStringIncludes(stderr, `/closed/flock.sock\\": permission denied; this needs root`);
+  });
+
   await t.step("a damaged file keeps it drained, and undrain mends it", async () => {
     await n1.stopAgent();
     await Deno.writeTextFile(`${n1.stateDir}/drain.json`, '{"version": 1, "since": "2026-');
