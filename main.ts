@@ -29,6 +29,7 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
     uninstall: async (...given) => (await import("./src/cli/uninstall.ts")).uninstall(...given),
     drain: async (...given) => (await import("./src/cli/drain.ts")).drain(...given),
     undrain: async (...given) => (await import("./src/cli/drain.ts")).undrain(...given),
+    doctor: async (...given) => (await import("./src/cli/doctor.ts")).doctor(...given),
     demo: async (...given) => (await import("./src/cli/demo.ts")).demo(...given),
   });
   Deno.exit(status);

@@ -27,6 +27,7 @@ import { parentOf } from "../io/fs.ts";
 import { configureLog, log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import type { DrainOptions, UndrainOptions } from "./drain.ts";
+import type { DoctorOptions } from "./doctor.ts";
 import type { InstallOptions } from "./install.ts";
 import type { UninstallOptions } from "./uninstall.ts";
 
@@ -39,6 +40,7 @@ export interface Programs {
   uninstall(options: UninstallOptions): Promise<number>;
   drain(options: DrainOptions): Promise<number>;
   undrain(options: UndrainOptions): Promise<number>;
+  doctor(options: DoctorOptions): Promise<number>;
   demo(options: { executable: string; colour: boolean }): Promise<number>;
 }
 
@@ -144,13 +146,15 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
         await orFail(() => programs.install({ executable: ownExecutable(), pluginDir, exclusive })),
       );
     });
-  checked(birdPaths(paths(command("uninstall", "remove flock and all it made from this node"))))
-    .option(
-      "--state-dir <DIR>",
-      "what survives a reboot",
-      environment("FLOCK_STATE_DIR") ?? DEFAULT_STATE_DIR,
-    )
-    .addOption(agentSocket())
+  const agentPaths = (to: Command): Command =>
+    birdPaths(paths(to))
+      .option(
+        "--state-dir <DIR>",
+        "what survives a reboot",
+        environment("FLOCK_STATE_DIR") ?? DEFAULT_STATE_DIR,
+      )
+      .addOption(agentSocket());
+  checked(agentPaths(command("uninstall", "remove flock and all it made from this node")))
     .option("--force", "also while pods use it: they lose their network", false)
     .option("--dry-run", "only tell what would be removed", false)
     .action(async (options: Omit<UninstallOptions, "say">) => {
@@ -176,6 +180,30 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     .action(async ({ socket }: { socket: string }) => {
       logForPeople();
       setStatus(await orFail(() => programs.undrain({ socket, say })));
+    });
+
+  checked(
+    agentPaths(
+      command("doctor", "look for what makes flock fail on this host, and how to mend it"),
+    ),
+  )
+    .option(
+      "--manifests <DIR>",
+      "all NodeConfigs, to compare them",
+      environment("FLOCK_MANIFESTS"),
+    )
+    .option(
+      "--node <NAME>",
+      "name of this node, where the agent has not written it down",
+      environment("FLOCK_NODE") ?? environment("NODE_NAME") ?? Deno.hostname().toLowerCase(),
+    )
+    .addOption(
+      new Option("-o, --output <FORMAT>", "format").choices(["table", "json", "yaml"])
+        .default("table"),
+    )
+    .action(async (options: Omit<DoctorOptions, "print">) => {
+      logForPeople();
+      setStatus(await orFail(() => programs.doctor({ ...options, print })));
     });
 
   command("demo", "show the main job on this machine, in network namespaces of its own")
@@ -211,6 +239,7 @@ function parseWait(command: Command, text: string): number {
 function requirePaths(command: Command): void {
   for (const option of command.options) {
     if (!/<(PATH|FILE|DIR)>$/.test(option.flags)) continue;
+    if (command.getOptionValue(option.attributeName()) === undefined) continue;
     try {
       parsePath(command.getOptionValue(option.attributeName()));
     } catch (error) {

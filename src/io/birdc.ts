@@ -11,6 +11,12 @@ import {
   parseBirdReply,
   parseProtocols,
 } from "../core/bird_reply.ts";
+import {
+  type BfdSession,
+  type BirdSession,
+  parseBfdSessions,
+  parseSessions,
+} from "../core/bird_session.ts";
 import { CommandError, type RunCommand, runCommand } from "./command.ts";
 
 /** Milliseconds that one call may take. */
@@ -70,10 +76,18 @@ export interface Birdc {
   down(): Promise<void>;
 }
 
+/** What is asked for people only. */
+export interface BirdInspection {
+  /** The BGP protocols, with what was negotiated. */
+  sessions(): Promise<readonly BirdSession[]>;
+  /** BFD sessions; none without BFD. */
+  bfdSessions(): Promise<readonly BfdSession[]>;
+}
+
 /** The real control socket. */
 export function createBirdc(
   options: { readonly socket: string; readonly run?: RunCommand },
-): Birdc {
+): Birdc & BirdInspection {
   const { socket, run = runCommand } = options;
 
   async function ask(...words: readonly string[]): Promise<BirdReply> {
@@ -129,6 +143,13 @@ export function createBirdc(
       // An error means that the channel has no table yet; "not found" that the table has no such route.
       const reply = await ask("show", "route", prefix, "exported", protocol);
       return reply.status === "ok" && reply.lines.some(({ code }) => code === BirdCode.routeList);
+    },
+    async sessions() {
+      return parseSessions(await command("list BIRD's sessions", "show", "protocols", "all"));
+    },
+    async bfdSessions() {
+      // Without a BFD protocol it is an error.
+      return parseBfdSessions(await ask("show", "bfd", "sessions"));
     },
     async gracefulRestart() {
       await command("restart BIRD gracefully", "graceful", "restart");

@@ -12,21 +12,32 @@ const ASIDE = ".flock-aside";
 
 /** True for a list whose first plugin is flock, whatever else is chained. */
 export async function isOwnConflist(path: string): Promise<boolean> {
-  const text = await readTextIfPresent(path);
-  if (text === undefined) return false;
-  try {
-    const list: unknown = JSON.parse(text);
-    return fieldOf(fieldOf(fieldOf(list, "plugins"), "0"), "type") === PLUGIN_NAME;
-  } catch {
-    return false;
-  }
+  return (await pluginTypesIn(path))[0] === PLUGIN_NAME;
+}
+
+/** A network configuration of a runtime's directory. */
+export interface ListedConfig {
+  readonly name: string;
+  /** flock is its first plugin. */
+  readonly own: boolean;
+  /** Types of its plugins, in order; none when it cannot be parsed. */
+  readonly plugins: readonly string[];
+}
+
+/** The configurations in a directory that a runtime reads, sorted by name; none without a directory. */
+export async function listConfigs(dir: string): Promise<readonly ListedConfig[]> {
+  const names = (await namesIn(dir)).filter(isRead);
+  return await Promise.all(names.map(async (name) => {
+    const plugins = await pluginTypesIn(`${dir}/${name}`);
+    return { name, own: name.endsWith(".conflist") && plugins[0] === PLUGIN_NAME, plugins };
+  }));
 }
 
 /** Sets aside every configuration that is not flock's. Returns their names. */
 export async function setOthersAside(dir: string): Promise<readonly string[]> {
   const names: string[] = [];
   for (const name of await namesIn(dir)) {
-    if (!/\.(conf|conflist|json)$/.test(name) || await isOwnConflist(`${dir}/${name}`)) continue;
+    if (!isRead(name) || await isOwnConflist(`${dir}/${name}`)) continue;
     await Deno.rename(`${dir}/${name}`, `${dir}/${name}${ASIDE}`);
     names.push(name);
   }
@@ -45,6 +56,25 @@ export async function listAside(dir: string): Promise<readonly string[]> {
 export async function putBack(dir: string, name: string): Promise<void> {
   await Deno.rename(`${dir}/${name}${ASIDE}`, `${dir}/${name}`);
   await syncDir(dir);
+}
+
+/** True for the names of files that a runtime reads. */
+function isRead(name: string): boolean {
+  return /\.(conf|conflist|json)$/.test(name);
+}
+
+/** Types of the plugins of a list, in order; none when it is absent or is no list. */
+async function pluginTypesIn(path: string): Promise<readonly string[]> {
+  const text = await readTextIfPresent(path);
+  try {
+    const config: unknown = JSON.parse(text ?? "{}");
+    const plugins = fieldOf(config, "plugins") ?? [config];
+    return Array.isArray(plugins)
+      ? plugins.map((plugin) => fieldOf(plugin, "type")).filter((type) => typeof type === "string")
+      : [];
+  } catch {
+    return [];
+  }
 }
 
 async function namesIn(dir: string): Promise<string[]> {
