@@ -22,7 +22,7 @@ while read -r link path; do
 done`;
 
 /**
- * Processes that hold some of the sockets.
+ * Processes that hold some of the sockets; of several that share one, the first.
  *
  * @param wanted which sockets
  * @throws {Error} when a socket has no process that can be seen
@@ -45,7 +45,8 @@ export async function listSpeakers(
   for (const line of stdout.split("\n")) {
     const [, inode, pid, name = ""] = /^socket:\[(\d+)\] (\d+) (.*)$/.exec(line) ?? [];
     const socket = sockets.find((socket) => socket.inode === inode);
-    if (socket === undefined) continue;
+    // A process made by another one has its sockets too.
+    if (socket === undefined || seen.has(socket)) continue;
     seen.add(socket);
     const speaker = speakers.get(Number(pid)) ?? { pid: Number(pid), name, sockets: [] };
     speaker.sockets.push(socket);

@@ -15,16 +15,54 @@ const GRACEFUL_RESTART = "Graceful restart";
 
 type Counters = Readonly<Record<string, number>>;
 
-/** Why segments with and without TCP MD5 signatures are dropped (Linux, include/uapi/linux/snmp.h). */
-const MD5_COUNTERS: Readonly<Record<string, string>> = {
-  TCPMD5Failure: "the signature did not fit: the passwords differ",
-  TCPMD5NotFound: "there was none: only this node has a password",
-  TCPMD5Unexpected: "there was one: only the router has a password",
-};
 const TTL_COUNTER = "TCPMinTTLDrop";
 
+const SAME_PASSWORD: readonly string[] = [
+  "# the Secret that passwordSecretRef names has the router's password, to the last byte:",
+  "kubectl -n NAMESPACE get secret NAME -o jsonpath='{.data.KEY}' | base64 -d | od -c",
+];
+
+/** Why the kernel drops segments of a session (Linux, include/uapi/linux/snmp.h). */
+const DROPS: Readonly<
+  Record<
+    string,
+    Pick<Problem, "fix"> & { readonly id: "md5" | "ttl-security"; readonly meaning: string }
+  >
+> = {
+  TCPMD5Failure: {
+    id: "md5",
+    meaning: "the signature did not fit, the passwords differ",
+    fix: SAME_PASSWORD,
+  },
+  TCPMD5NotFound: {
+    id: "md5",
+    meaning: "there was no signature, only this node has a password",
+    fix: SAME_PASSWORD,
+  },
+  TCPMD5Unexpected: {
+    id: "md5",
+    meaning: "there was a signature, only the router has a password",
+    fix: [
+      "# a Secret with the router's password, and in the NodeConfig, at that peer:",
+      "passwordSecretRef: { namespace: NAMESPACE, name: NAME, key: KEY }",
+    ],
+  },
+  [TTL_COUNTER]: {
+    id: "ttl-security",
+    meaning: "the TTL was too small",
+    fix: [
+      "# at the router; BIRD, in the protocol of this node:",
+      "ttl security on;",
+      "# FRR, in router bgp:",
+      "neighbor NODE ttl-security hops 1",
+      "# or in the NodeConfig, at that peer:",
+      "ttlSecurity: false",
+    ],
+  },
+};
+
 /** What is read of the kernel's counters. */
-export const TCP_COUNTERS: readonly string[] = [...Object.keys(MD5_COUNTERS), TTL_COUNTER];
+export const TCP_COUNTERS: readonly string[] = Object.keys(DROPS);
 
 /** A string: nothing can be said. */
 export function judgeBird(
@@ -96,55 +134,46 @@ export function judgeBfd(
   );
 }
 
-export function judgeDrops({ sessions }: BirdFacts, counters: Counters): readonly Problem[] {
+/** The counters are since boot: they are told only where a peer that is down can explain them. */
+export function judgeDrops(
+  { sessions }: BirdFacts,
+  counters: Counters,
+  config: NodeConfig | undefined,
+): readonly Problem[] {
   const down = sessions.filter((session) => !isUp(session)).map(({ peer }) => peer);
-  if (down.length === 0) return []; // what was dropped is of the past
-  const who = `sessions that are down: ${down.join(", ")}`;
-  const problems: Problem[] = [];
-  for (const [name, meaning] of Object.entries(MD5_COUNTERS)) {
+  const explains = (name: string): readonly string[] =>
+    down.filter((address) => {
+      const peer = config?.bgp.peers.find((peer) => formatAddress(peer.address) === address);
+      if (peer === undefined) return true;
+      if (name === TTL_COUNTER) return peer.ttlSecurity;
+      return (peer.passwordSecretRef === undefined) === (name === "TCPMD5Unexpected");
+    });
+  return Object.entries(DROPS).flatMap(([name, { id, meaning, fix }]) => {
     const count = counters[name] ?? 0;
-    if (count === 0) continue;
-    problems.push({
-      id: "md5",
-      finding: `${count} segments were dropped, ${meaning} (${name}); ${who}`,
-      fix: [
-        "# the Secret that passwordSecretRef names has the router's password:",
-        "kubectl -n NAMESPACE get secret NAME -o jsonpath='{.data.KEY}' | base64 -d | od -c",
-      ],
-    });
-  }
-  const count = counters[TTL_COUNTER] ?? 0;
-  if (count > 0) {
-    problems.push({
-      id: "ttl-security",
-      finding: `${count} segments were dropped over their TTL (${TTL_COUNTER}); ${who}`,
-      fix: [
-        "# at the router; BIRD, in the protocol of this node:",
-        "ttl security on;",
-        "# FRR, in router bgp:",
-        "neighbor NODE ttl-security hops 1",
-        "# or in the NodeConfig, at that peer:",
-        "ttlSecurity: false",
-      ],
-    });
-  }
-  return problems;
+    const peers = explains(name);
+    if (count === 0 || peers.length === 0) return [];
+    const finding = `${count} segments were dropped since boot: ${meaning} (${name}); not ` +
+      `established: ${peers.join(", ")}`;
+    return [{ id, finding, fix }];
+  });
 }
 
-/** Two speakers are in each other's way when both use one address, for listening or for a session. */
-export function judgeSpeakers(speakers: readonly Speaker[]): readonly Problem[] {
-  return speakers.flatMap((a, i) =>
-    speakers.slice(i + 1).flatMap((b) => {
-      const shared = a.sockets.flatMap((one) =>
-        b.sockets.filter((other) => collides(one, other)).map((other) =>
-          addressOf(one, other)
-        )
-      )[0];
+/** Two that speak from one address to one peer, or want to listen on the same. */
+export function judgeSpeakers(
+  speakers: readonly Speaker[],
+  bird: BirdFacts | undefined,
+): readonly Problem[] {
+  const problems = speakers.flatMap((a, i) =>
+    speakers.slice(i + 1).flatMap((b): Problem[] => {
+      const shared = a.sockets.find((one) => b.sockets.some((other) => collides(one, other)));
       if (shared === undefined) return [];
+      const { state, localAddress, peerAddress } = shared;
+      const how = state === "listening"
+        ? `listen on ${localAddress}`
+        : `speak BGP from ${localAddress} to ${peerAddress}`;
       return [{
-        id: "speakers" as const,
-        finding: `${a.name} (process ${a.pid}) and ${b.name} (process ${b.pid}) both speak BGP ` +
-          `from ${shared}`,
+        id: "speakers",
+        finding: `${a.name} (process ${a.pid}) and ${b.name} (process ${b.pid}) both ${how}`,
         fix: [
           `ps -fp ${a.pid},${b.pid}`,
           "# NodeConfig, at the peer, where both are to stay:",
@@ -153,24 +182,35 @@ export function judgeSpeakers(speakers: readonly Speaker[]): readonly Problem[] 
       }];
     })
   );
+  const listeners = speakers.filter(({ sockets }) => sockets.some(isListening));
+  // Without a listening socket BIRD starts no session, not even one that it would call for.
+  if ((bird?.sessions.length ?? 0) > 0 && !listeners.some(({ name }) => name === "bird")) {
+    for (const { name, pid } of listeners) {
+      problems.push({
+        id: "speakers",
+        finding: `${name} (process ${pid}) listens on BGP's port, and BIRD cannot`,
+        fix: [`ps -fp ${pid}`, "# end it, or have it not listen, then start BIRD again"],
+      });
+    }
+  }
+  return problems;
 }
 
-/** Both listen on the same, or both have sessions from the same address to the same peer. */
 function collides(a: TcpSocket, b: TcpSocket): boolean {
   if (a.state !== b.state) return false;
-  const sameLocal = a.localAddress === b.localAddress;
-  if (a.state === "established") return sameLocal && a.peerAddress === b.peerAddress;
+  if (a.state === "established") {
+    return a.localAddress === b.localAddress && a.peerAddress === b.peerAddress;
+  }
   return a.localPort === b.localPort &&
-    (sameLocal || isAny(a.localAddress) || isAny(b.localAddress));
+    (a.localAddress === b.localAddress || [a, b].some(({ localAddress }) => isAny(localAddress)));
 }
 
-/** Any address of IPv6 takes IPv4 too, unless it was told not to, which cannot be seen. */
+function isListening({ state }: TcpSocket): boolean {
+  return state === "listening";
+}
+
 function isAny(address: string): boolean {
   return address === "::" || address === "0.0.0.0";
-}
-
-function addressOf(a: TcpSocket, b: TcpSocket): string {
-  return isAny(a.localAddress) ? b.localAddress : a.localAddress;
 }
 
 function isUp({ state }: BirdSession): boolean {

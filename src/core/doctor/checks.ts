@@ -182,9 +182,11 @@ export const CHECKS = {
   },
   "speakers": {
     severity: "error",
-    finds: "two programs speak BGP from the same address",
-    why: "the peer takes them for one speaker and ends one session for the other, again and again",
-    fix: "an address of its own for one of them (`localAddress`), or end it",
+    finds: "two programs speak BGP between the same addresses, or another one has BGP's port",
+    why:
+      "the peer takes them for one speaker and ends one session for the other, again and again; " +
+      "without the port BIRD starts no session",
+    fix: "an address of its own for one of them (`localAddress`), or its end",
   },
   "no-session": {
     severity: "error",
@@ -218,13 +220,13 @@ export const CHECKS = {
   },
   "md5": {
     severity: "warning",
-    finds: "the kernel dropped segments over TCP MD5 signatures while a session is down",
+    finds: "the kernel dropped segments over TCP MD5 signatures, and a session is down",
     why: "the passwords of node and router differ, or only one side has one",
     fix: "the same password on both sides",
   },
   "ttl-security": {
     severity: "warning",
-    finds: "the kernel dropped segments over their TTL while a session is down",
+    finds: "the kernel dropped segments over their TTL, and a session with `ttlSecurity` is down",
     why: "`ttlSecurity` needs the router to do the same, and no hop between (RFC 5082)",
     fix: "the same on both sides",
   },

@@ -54,6 +54,8 @@ function setSysctl(path: string, value: string | number): readonly string[] {
   ];
 }
 
+const BY_AGENT = "# the agent does it when it starts, unless told --no-sysctls";
+
 /** Links of the default routes and towards the peers. */
 export function uplinksOf(
   network: Pick<NetworkFacts, "links" | "routes">,
@@ -137,13 +139,13 @@ export function judgeNexthops(sysctls: Sysctls): readonly Problem[] {
       id: "multipath-hash",
       finding: `${FAMILY_NAMES[family]} spreads by addresses, not by ports ` +
         "(fib_multipath_hash_policy 0)",
-      fix: setSysctl(HASH_POLICY(family), 1),
+      fix: [BY_AGENT, ...setSysctl(HASH_POLICY(family), 1)],
     }));
   if (sysctls[COMPAT_MODE] === "0") {
     problems.push({
       id: "nexthop-compat",
       finding: "nexthop_compat_mode is 0",
-      fix: setSysctl(COMPAT_MODE, 1),
+      fix: [BY_AGENT, ...setSysctl(COMPAT_MODE, 1)],
     });
   }
   return problems;
