@@ -147,7 +147,7 @@ export function judgeRuntime(runtime: RuntimeFacts): readonly Problem[] {
       fix: [
         `flock agent --conflist ${dir}/01-flock.conflist`,
         "# it is there once the agent is ready:",
-        "kubectl -n kube-system get pods -l app.kubernetes.io/name=flock-agent -o wide",
+        "kubectl -n kube-system get pods -l app.kubernetes.io/component=agent -o wide",
       ],
     }];
   }
