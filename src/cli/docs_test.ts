@@ -13,6 +13,8 @@ import {
   DEFAULT_DRAIN_WAIT,
   DEFAULT_SOCKET,
 } from "../core/config.ts";
+import { renderCheckTable } from "../core/doctor/checks.ts";
+import { TESTED_VERSIONS } from "../core/doctor/machine.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import { nodeConfigSpecSchema } from "../core/node_config_schema.ts";
 import { parseObject } from "../core/manifest.ts";
@@ -68,6 +70,28 @@ async function assertOptions(page: string, commands: readonly string[]): Promise
     assertEquals(listed.sort(), options.sort(), command);
   }
 }
+
+Deno.test("docs: cmd-doctor.md has every check and every option, with the defaults", async () => {
+  const page = await read("docs/cmd-doctor.md");
+  const section = /<!-- checks: .*?-->(.*)<!-- \/checks -->/s.exec(page)?.[1] ?? "";
+  assertEquals(rowsOf(section), rowsOf(renderCheckTable()));
+  const help = (await helpOf("doctor")).replaceAll(/\s+/g, " ");
+  const options = [...help.matchAll(/(--(?!help)[\w-]+ <\w+>)/g)].map(([, name]) => `\`${name}\``);
+  const listed = rowsOf(page).filter(([first = ""]) => first.startsWith("`--"));
+  assertEquals(listed.map(([first]) => first).sort(), options.sort());
+  for (const [option = "", , fallback = ""] of listed) {
+    const shown = /^`(\/.*)`$/.exec(fallback)?.[1];
+    if (shown !== undefined) assert(help.includes(`(default: "${shown}")`), option);
+  }
+});
+
+Deno.test("docs: README.md has the versions that flock doctor compares with", async () => {
+  const rows = new Map(tableOf(await read("README.md"), "what ").map(([what, is]) => [what, is]));
+  assertEquals(
+    { bird: rows.get("BIRD"), ip: rows.get("iproute2"), nft: rows.get("nftables") },
+    TESTED_VERSIONS,
+  );
+});
 
 Deno.test("docs: README.md and usage.md list every annotation, and no other", async () => {
   for (const [file, heading] of [["README.md", "annotation ("], ["docs/usage.md", "key"]]) {

@@ -30,14 +30,14 @@ const STATES: Readonly<Record<string, TcpSocket["state"]>> = {
   "0A": "listening",
 };
 
-/** Parses either list; sockets in other states are left out. */
+/** Parses either list. Sockets in other states are left out, and calls that nobody has accepted yet. */
 export function parseTcpSockets(text: string): readonly TcpSocket[] {
   return text.split("\n").flatMap((line) => {
     const [n = "", local = "", peer = "", code = "", , , , , , inode = ""] = line.trim().split(
       /\s+/,
     );
     const state = STATES[code];
-    if (!/^\d+:$/.test(n) || state === undefined) return [];
+    if (!/^\d+:$/.test(n) || state === undefined || inode === "0") return [];
     const [localAddress, localPort] = endpoint(local);
     const [peerAddress, peerPort] = endpoint(peer);
     return [{ state, localAddress, localPort, peerAddress, peerPort, inode }];

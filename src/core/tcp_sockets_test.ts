@@ -6,6 +6,7 @@ const TCP =
    0: 00000000:00B3 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4203547 1 0000000082555e53 100 0 0 10 0
    1: 0B6433C6:00B3 016433C6:AD1B 01 00000000:00000000 00:00000000 00000000     0        0 4203154 2 00000000cc3aac88 20 4 27 14 -1
    2: 0B6433C6:DBFE 0A7100CB:00B3 06 00000000:00000000 03:0000162C 00000000     0        0 0 3 000000002c02ce04
+   3: 0B6433C6:00B3 016433C6:AD1C 01 00000000:00000000 00:00000000 00000000     0        0 0 1 00000000cc3aac88 20 4 27 14 -1
 `;
 const TCP6 =
   `  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -13,7 +14,7 @@ const TCP6 =
    1: 0000000000000000FFFF00000B6433C6:1F90 0000000000000000FFFF0000016433C6:0050 01 00000000:00000000 00:00000000 00000000     0        0 7 2 00000000a140b141 20 4 25 14 -1
 `;
 
-Deno.test("parseTcpSockets() reads both lists, without sockets that are closing", () => {
+Deno.test("parseTcpSockets() reads both lists, without sockets that are closing or not accepted", () => {
   const shown = parseTcpSockets(TCP + TCP6).map((s) =>
     [s.state, s.localAddress, s.localPort, s.peerAddress, s.peerPort, s.inode].join(" ")
   );

@@ -31,12 +31,7 @@ export async function listSpeakers(
   wanted: (socket: TcpSocket) => boolean,
   run: RunCommand = runCommand,
 ): Promise<readonly Speaker[]> {
-  // Deliberately no "set -e": a kernel without IPv6 has no tcp6.
-  const lists = await run("sh", [
-    "-c",
-    "cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; exit 0",
-  ]);
-  const sockets = parseTcpSockets(lists.stdout).filter(wanted);
+  const sockets = await listSockets(wanted, run);
   if (sockets.length === 0) return [];
   const patterns = sockets.map(({ inode }) => `socket:\\[${inode}\\]`);
   const { stdout } = await run("sh", ["-c", HOLDERS, "flock", ...patterns]);
@@ -52,10 +47,22 @@ export async function listSpeakers(
     speaker.sockets.push(socket);
     speakers.set(speaker.pid, speaker);
   }
-  if (seen.size < sockets.length) {
+  const unseen = sockets.filter((socket) => !seen.has(socket)).map(({ inode }) => inode);
+  // What is gone by now had its process a moment ago.
+  const still = unseen.length > 0 ? await listSockets(wanted, run) : [];
+  if (still.some(({ inode }) => unseen.includes(inode))) {
     throw new Error("the process behind a socket of BGP cannot be seen from here");
   }
   return [...speakers.values()].sort((a, b) => a.pid - b.pid);
+}
+
+async function listSockets(
+  wanted: (socket: TcpSocket) => boolean,
+  run: RunCommand,
+): Promise<readonly TcpSocket[]> {
+  // A kernel without IPv6 has no tcp6.
+  const script = "cat /proc/net/tcp && { cat /proc/net/tcp6 2>/dev/null || :; }";
+  return parseTcpSockets((await run("sh", ["-c", script])).stdout).filter(wanted);
 }
 
 /** Counters of TCP since this network namespace was made, by name; without those that are not there. */
