@@ -195,16 +195,19 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     .option(
       "--node <NAME>",
       "name of this node, where the agent has not written it down",
-      environment("FLOCK_NODE") ?? environment("NODE_NAME") ?? Deno.hostname().toLowerCase(),
+      environment("FLOCK_NODE") ?? environment("NODE_NAME"),
     )
     .addOption(
       new Option("-o, --output <FORMAT>", "format").choices(["table", "json", "yaml"])
         .default("table"),
     )
-    .action(async (options: Omit<DoctorOptions, "print">) => {
-      logForPeople();
-      setStatus(await orFail(() => programs.doctor({ ...options, print })));
-    });
+    .action(
+      async ({ node, ...rest }: Omit<DoctorOptions, "print" | "node"> & { node?: string }) => {
+        logForPeople();
+        const name = (node ?? Deno.hostname()).toLowerCase();
+        setStatus(await orFail(() => programs.doctor({ ...rest, node: name, print })));
+      },
+    );
 
   command("demo", "show the main job on this machine, in network namespaces of its own")
     .action(async () => {

@@ -17,9 +17,14 @@ export interface ReadNodeConfigs {
   readonly problems: readonly string[];
 }
 
-/** Reads every `*.yaml`, `*.yml` and `*.json`. @throws {Error} when there is no such directory */
+/** Reads every `*.yaml`, `*.yml` and `*.json`. @throws {Error} when the directory cannot be listed */
 export async function readNodeConfigs(dir: string): Promise<ReadNodeConfigs> {
-  const names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  let names;
+  try {
+    names = await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  } catch (cause) {
+    throw new Error(`Cannot list manifests "${dir}": ${messageOf(cause)}`, { cause });
+  }
   const objects = new Map<string, NodeConfigObject>();
   const problems: string[] = [];
   for (const name of names.filter((name) => /^[^.].*\.(yaml|yml|json)$/s.test(name)).sort()) {

@@ -45,7 +45,8 @@ Deno.test("readNodeConfigs() reads what kubectl prints, and what people write", 
     assertEquals(problems.length, 1);
     assertStringIncludes(problems[0]!, `Cannot read manifest "${dir}/broken.yml": `);
   });
-  await assertRejects(() => readNodeConfigs("/nonexistent/flock"), Deno.errors.NotFound);
+  const absent = "/nonexistent/flock";
+  await assertRejects(() => readNodeConfigs(absent), Error, `Cannot list manifests "${absent}": `);
 });
 
 Deno.test("listConfigs() has what a runtime reads, in its order", async () => {

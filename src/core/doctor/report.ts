@@ -90,7 +90,7 @@ export function renderReport(report: DoctorReport): string {
   for (const { ids, reason } of skipped) lines.push(`SKIPPED  ${ids.join(", ")}: ${reason}`);
   if (skipped.length > 0) lines.push("");
   const few = (n: number, word: string): string => `${n} ${word}${n === 1 ? "" : "s"}`;
-  const skips = skipped.flatMap(({ ids }) => ids).length;
+  const skips = new Set(skipped.flatMap(({ ids }) => ids)).size;
   lines.push(
     [
       few(errors, "error"),
