@@ -43,6 +43,7 @@ const RELATIVE: readonly {
     args: ["install", "--plugin-dir", NOWHERE, "--conflist", "rel"],
     says: '--conflist: Cannot use path "rel"',
   },
+  { args: ["doctor", "--manifests", "rel"], says: '--manifests: Cannot use path "rel"' },
   ...["state-dir", "socket", "bird-socket"].map((name) => ({
     args: ["uninstall", "--dry-run", `--${name}`, "rel"],
     says: `--${name}: Cannot use path "rel"`,
