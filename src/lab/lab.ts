@@ -132,9 +132,13 @@ export class Lab implements AsyncDisposable {
 
   /** The last lines of every log, for a failure's report. */
   async tails(lines: number): Promise<string> {
+    // One that was started again goes on in the log of the one before.
+    const latest = new Map(this.processes.map((process) => [process.log, process]));
     const parts = await Promise.all(
-      this.processes.map(async (process) =>
-        `--- ${process.log}${process.running ? "" : " (ended)"}\n${await process.tail(lines)}\n`
+      Array.from(
+        latest.values(),
+        async (process) =>
+          `--- ${process.log}${process.running ? "" : " (ended)"}\n${await process.tail(lines)}\n`,
       ),
     );
     return parts.join("");

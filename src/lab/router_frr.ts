@@ -48,6 +48,8 @@ export class FrrDaemon implements RoutingDaemon {
         return await this.#vtysh("-d", daemon, "-c", "show version");
       });
     }
+    // Else it asks for every route once more, five seconds after it has read its route maps.
+    await this.#vtysh("-c", "configure terminal", "-c", "bgp route-map delay-timer 0");
     await this.#vtysh("-f", config);
   }
 
