@@ -7,7 +7,7 @@
  */
 import type { DesiredState } from "../core/desired_state.ts";
 import type { IpRoute } from "../core/ip_state.ts";
-import type { OwnState } from "../core/own_objects.ts";
+import type { OwnObject, OwnState } from "../core/own_objects.ts";
 import { observedState, ownState } from "../core/own_state.ts";
 import { type Change, diffState, withChanges } from "../core/state_diff.ts";
 import type { FailedLine, Ip, KernelState } from "../io/ip.ts";
@@ -23,7 +23,7 @@ export interface RouteCounters {
   repairs: number;
 }
 
-/** Of how many routes that had to be installed again in one pass it is found out what is in their place. */
+/** Of how many routes in one pass it is found out what is beside them or in their place: a process each. */
 const MAX_TOLD = 16;
 
 /** The kernel's objects of ours. */
@@ -35,7 +35,7 @@ export class KernelSync {
   /** Ids that somebody else has next hops with. */
   readonly #foreignIds = new Set<number>();
   #wanted: OwnState = new Map();
-  /** What was wanted and in place after the last change, key → text. */
+  /** What was wanted and in place after the last change, key → meaning. */
   #inPlace: ReadonlyMap<string, string> = new Map();
   /** Failures as last logged. */
   #failing = "[]";
@@ -104,9 +104,11 @@ export class KernelSync {
       if (id !== undefined && /File exists/.test(reason)) this.#foreignIds.add(Number(id));
     }
     const next = withChanges(present, made);
+    // What waits for its turn stays known as ours: it goes, or changes, as planned.
     this.#inPlace = new Map(
-      [...this.#wanted].filter(([key, { text }]) => next.get(key)?.text === text)
-        .map(([key, { text }]) => [key, text]),
+      [...next].map(([key, object]) => [key, meaningOf(object)] as const).filter(([key, meaning]) =>
+        next.get(key)?.text === this.#wanted.get(key)?.text || this.#inPlace.get(key) === meaning
+      ),
     );
     await this.#tellCauses(repaired);
     await this.#tellFailures(failed);
@@ -117,7 +119,7 @@ export class KernelSync {
   /** Logs a change; true for a route that somebody else had removed or changed. */
   #tell({ kind, key, object }: Change): boolean {
     const { subject, text } = object;
-    const isRepair = kind === "install" && this.#inPlace.get(key) === text;
+    const isRepair = kind === "install" && this.#inPlace.get(key) === meaningOf(object);
     if (object.kind !== "route") {
       if (isRepair || object.kind === "end") {
         this.counters.repairs++;
@@ -155,9 +157,9 @@ export class KernelSync {
     const text = JSON.stringify(failed);
     if (text === this.#failing) return;
     this.#failing = text;
-    for (const { line, reason } of failed) {
+    for (const [n, { line, reason }] of failed.entries()) {
       const prefix = /^route add (?:unreachable )?(\S+)/.exec(line)?.[1];
-      const others = prefix !== undefined && /File exists/.test(reason)
+      const others = n < MAX_TOLD && prefix !== undefined && /File exists/.test(reason)
         ? await this.#othersTo(prefix)
         : [];
       if (others.length === 0) log.warn("Could not change route", { line, reason });
@@ -180,6 +182,11 @@ export class KernelSync {
       return []; // it is for a log line
     }
   }
+}
+
+/** What a text says but for the group's id: another one is taken where somebody else has taken ours. */
+function meaningOf({ kind, text }: OwnObject): string {
+  return kind === "route" ? text.replace(/ nhid \d+/, " nhid") : text;
 }
 
 function shown({ protocol, dev, gateway, metric }: IpRoute): string {
