@@ -54,6 +54,9 @@ export interface ReconcilerOptions {
   readonly onRefusals: (refused: readonly Refusal[]) => void;
   /** Milliseconds between periodic passes; 0: none. */
   readonly intervalMs: number;
+  /** What tests replace: a clock in milliseconds that only goes forward, and waiting by it. */
+  readonly now?: () => number;
+  readonly pulse?: Pick<Pulse, "wait" | "wake">;
 }
 
 /** What became of one computation. */
@@ -63,15 +66,18 @@ interface Outcome {
   /** Changes that have to wait for BIRD. */
   readonly late: readonly Change[];
   readonly changes: number;
+  /** Why not all of it could be done; undefined when it was. */
+  readonly failure?: unknown;
 }
 
 /** Keeps the node's routes and BIRD's configuration as they should be. */
 export class Reconciler {
   readonly #o: ReconcilerOptions;
-  readonly #pulse = new Pulse();
+  readonly #now: () => number;
+  readonly #pulse: Pick<Pulse, "wait" | "wake">;
   /** A pod changed. */
   #podsChanged = false;
-  /** When the next full pass is due, and when the last one began (`performance.now`). */
+  /** When the next full pass is due, and when the last one began. */
   #dueAt = -Infinity;
   #beganAt = -Infinity;
   #failures = 0;
@@ -86,11 +92,13 @@ export class Reconciler {
 
   constructor(options: ReconcilerOptions) {
     this.#o = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#pulse = options.pulse ?? new Pulse();
   }
 
   /** Milliseconds that the pass under way has taken; 0 between passes. */
   get busyMs(): number {
-    return this.#passSince === undefined ? 0 : performance.now() - this.#passSince;
+    return this.#passSince === undefined ? 0 : this.#now() - this.#passSince;
   }
 
   /** True once a pass made everything as it should be. */
@@ -110,7 +118,7 @@ export class Reconciler {
    */
   markDirty(options: { readonly repair?: boolean } = {}): void {
     const gap = options.repair ? REPAIR_GAP_MS : GAP_MS;
-    this.#ask(Math.max(performance.now(), this.#beganAt + gap));
+    this.#ask(Math.max(this.#now(), this.#beganAt + gap));
   }
 
   /** Pods changed: what is announced may be something else now. */
@@ -137,7 +145,7 @@ export class Reconciler {
     this.#leaving.set(attachmentKey(attachment), attachment);
     if (attachment.anycast === undefined) return;
     try {
-      await this.#serially(() => this.#sync({ read: false, late: false }));
+      await this.#quickPass();
     } catch (error) {
       // Its link goes next, and the routes with it.
       const { containerId, ifname } = attachment;
@@ -149,7 +157,7 @@ export class Reconciler {
   /** Runs passes until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
-      const now = performance.now();
+      const now = this.#now();
       const isDue = this.#dueAt <= now;
       if (!isDue && !this.#podsChanged) {
         await this.#pulse.wait(Math.min(this.#dueAt - now, FOREVER_MS), signal);
@@ -159,20 +167,20 @@ export class Reconciler {
       try {
         if (this.#podsChanged) {
           this.#podsChanged = false;
-          await this.#serially(() => this.#sync({ read: false, late: false }));
+          await this.#quickPass();
         }
         if (isDue) {
           const { intervalMs } = this.#o;
           this.#beganAt = now;
           this.#dueAt = intervalMs > 0 ? now + intervalMs : Infinity;
           // Routes that wait for BIRD are asked for again soon.
-          if (!await this.pass()) this.#ask(performance.now() + RETRY_HELD_MS);
+          if (!await this.pass()) this.#ask(this.#now() + RETRY_HELD_MS);
         }
         this.#failures = 0;
       } catch (error) {
         const retryInMs = Math.min(RETRY_MIN_MS * 2 ** this.#failures, RETRY_MAX_MS);
         this.#failures++;
-        this.#ask(performance.now() + retryInMs);
+        this.#ask(this.#now() + retryInMs);
         // On change and at each doubling: what failed says so itself.
         if ((this.#failures & (this.#failures - 1)) === 0) {
           log.warn("Could not reconcile", { err: error, retryInMs, failures: this.#failures });
@@ -195,6 +203,7 @@ export class Reconciler {
     const outcome = await this.#serially(() => this.#sync({ read: true, late: false }));
     if (outcome === undefined) return true;
     const { attachments, desired, late, changes } = outcome;
+    let { failure } = outcome;
     // A pod's address is announced by itself, or by its prefix, at every moment: what is late waits until
     // BIRD runs a configuration with both. Until then BIRD is told of what goes, too.
     const announced = announcedAddresses(desired);
@@ -205,9 +214,14 @@ export class Reconciler {
     // Whoever makes the input complete asks for a pass.
     const isHeld = late.length > 0 && input !== undefined && !applied && error === undefined;
     if (late.length > 0 && input !== undefined && !isHeld) {
-      await this.#serially(() => this.#sync({ read: false, late: true }));
+      failure = (await this.#serially(() => this.#sync({ read: false, late: true })))?.failure;
       const final = await bgpInput.gather(given(announced, attachments));
       if (final) speaker.apply(renderBirdConfig(final));
+    }
+    // One route in whose place another is keeps nothing else from being done.
+    if (failure !== undefined) {
+      if (isHeld) this.#ask(this.#now() + RETRY_HELD_MS);
+      throw failure;
     }
     this.#firstPass = false;
     log.debug("Reconciled", {
@@ -217,6 +231,12 @@ export class Reconciler {
       durationMs: Math.round((performance.now() - began) * 10) / 10,
     });
     return !isHeld;
+  }
+
+  /** Does what pods' changes ask for. @throws {Error} when not all of it could be done */
+  async #quickPass(): Promise<void> {
+    const outcome = await this.#serially(() => this.#sync({ read: false, late: false }));
+    if (outcome?.failure !== undefined) throw outcome.failure;
   }
 
   /**
@@ -235,8 +255,11 @@ export class Reconciler {
     // From here to the change nothing is waited for.
     if (node.config === undefined || !source.synced) return undefined;
     const attachments = store.list();
-    const keys = new Set(attachments.map(attachmentKey));
-    for (const key of this.#leaving.keys()) if (!keys.has(key)) this.#leaving.delete(key);
+    // What has the key of one that left may have been attached since.
+    const since = new Map(attachments.map((a) => [attachmentKey(a), a.allocatedAt]));
+    for (const [key, { allocatedAt }] of this.#leaving) {
+      if (since.get(key) !== allocatedAt) this.#leaving.delete(key);
+    }
     const desired = desiredState({
       attachments,
       podOf: (attachment) => podOf(source, attachment),
@@ -261,8 +284,8 @@ export class Reconciler {
         isDemotion(change, present, node.nodePrefixes) || isRetirement(change, announced)
       );
     const now = changes.filter((change) => !late.includes(change));
-    await kernel.apply(now);
-    return { attachments, desired, late, changes: changes.length };
+    const failure = await kernel.apply(now).catch((error: unknown) => error);
+    return { attachments, desired, late, changes: changes.length, failure };
   }
 
   /** A link that should be whole was not when the kernel was read, or not there yet. */

@@ -4,8 +4,8 @@
  * @module
  */
 import { PROTO_ANNOUNCED, PROTO_LOCAL } from "./config.ts";
-import type { IpEvent } from "./ip_events.ts";
-import { nexthopKey, type OwnState, routeKey } from "./own_objects.ts";
+import type { IpEvent, RouteEvent } from "./ip_events.ts";
+import { nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
 import { isHostIfname, linkUpLine } from "./wiring.ts";
 
 /**
@@ -22,7 +22,7 @@ export function concernOf(event: IpEvent, wanted: OwnState): Concern {
       const want = wanted.get(routeKey(event.family, event.dst, event.metric));
       if (want !== undefined) {
         const agrees = !event.deleted && event.protocol === want.route?.protocol &&
-          (want.id === undefined || event.nexthopId === want.id);
+          (want.id === undefined || event.nexthopId === want.id) && leadsTo(event, want);
         return agrees ? "none" : "repair";
       }
       return isOurs(event.protocol) && !event.deleted ? "repair" : "none";
@@ -45,6 +45,13 @@ export function concernOf(event: IpEvent, wanted: OwnState): Concern {
       }
       return "look";
   }
+}
+
+/** Whether a route leads where it should, as far as an event tells. */
+function leadsTo({ dev }: RouteEvent, { route }: OwnObject): boolean {
+  // What is unreachable has no device, or in IPv6 `lo`.
+  if (route?.type === "unreachable") return dev === undefined || dev === "lo";
+  return route?.dev === undefined || dev === route.dev;
 }
 
 function isOurs(protocol: string | undefined): boolean {

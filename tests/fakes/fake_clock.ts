@@ -38,3 +38,22 @@ export class FakeClock {
     }
   }
 }
+
+/** Waits by a fake clock that can be ended by others; see `src/agent/pulse.ts`. */
+export class FakePulse {
+  readonly #clock: FakeClock;
+  #woken = new AbortController();
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock;
+  }
+
+  wake(): void {
+    this.#woken.abort();
+  }
+
+  async wait(ms: number, signal: AbortSignal): Promise<void> {
+    await this.#clock.sleep(ms, AbortSignal.any([signal, this.#woken.signal]));
+    this.#woken = new AbortController();
+  }
+}
