@@ -26,6 +26,18 @@ export interface RouteCounters {
 /** Of how many routes in one pass it is found out what is beside them or in their place: a process each. */
 const MAX_TOLD = 16;
 
+/**
+ * Ids that were chosen for next hops or groups are somebody else's. Until the kernel is read and changed
+ * again, what was made of them leads where that one wants.
+ */
+export class IdTakenError extends Error {
+  override readonly name = "IdTakenError";
+
+  constructor(ids: readonly number[]) {
+    super(`Cannot add next hops "${ids.join(", ")}": somebody else has these ids`);
+  }
+}
+
 /** The kernel's objects of ours. */
 export class KernelSync {
   readonly counters: RouteCounters = { reinstalls: 0, installFailures: 0, repairs: 0 };
@@ -84,6 +96,7 @@ export class KernelSync {
   /**
    * Makes changes. What cannot be made is logged when it is news.
    *
+   * @throws {IdTakenError} when ids of next hops are somebody else's: other ones are planned from now on
    * @throws {Error} when some could not be made; then the kernel has to be read again
    */
   async apply(changes: readonly Change[]): Promise<void> {
@@ -99,10 +112,9 @@ export class KernelSync {
       changes.filter(({ kind, object, line }) =>
         kind === "install" && object.kind === "route" && failedLines.has(line)
       ).length;
-    for (const { line, reason } of failed) {
-      const id = /^nexthop add id (\d+)/.exec(line)?.[1];
-      if (id !== undefined && /File exists/.test(reason)) this.#foreignIds.add(Number(id));
-    }
+    const taken = failed.filter(({ reason }) => /File exists/.test(reason))
+      .flatMap(({ line }) => /^nexthop add id (\d+)/.exec(line)?.[1] ?? []).map(Number);
+    for (const id of taken) this.#foreignIds.add(id);
     const next = withChanges(present, made);
     // What waits for its turn stays known as ours: it goes, or changes, as planned.
     this.#inPlace = new Map(
@@ -112,6 +124,7 @@ export class KernelSync {
     );
     await this.#tellCauses(repaired);
     await this.#tellFailures(failed);
+    if (taken.length > 0) throw new IdTakenError(taken);
     if (failed.length > 0) throw new Error(`Cannot make ${failed.length} changes of routes`);
     this.#present = next;
   }

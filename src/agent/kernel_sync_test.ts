@@ -1,4 +1,4 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import fc from "fast-check";
 import { attachment, linkName, readyPod, snapshot } from "../../tests/attachments.ts";
 import { FakeIp } from "../../tests/fakes/fake_ip.ts";
@@ -6,7 +6,7 @@ import type { Attachment } from "../core/attachment.ts";
 import { GROUP_IDS, NEXTHOP_IDS } from "../core/config.ts";
 import { desiredState, type Snapshot } from "../core/desired_state.ts";
 import { configureLog } from "../log.ts";
-import { KernelSync } from "./kernel_sync.ts";
+import { IdTakenError, KernelSync } from "./kernel_sync.ts";
 
 const ANY = "2001:db8:ffff::53";
 const PODS = [1, 2, 3].map((n) =>
@@ -268,6 +268,7 @@ Deno.test("KernelSync takes no id that somebody else has", async () => {
   f.ip.foreign(
     ...ours.map((id) => `nexthop add id ${id} via 2001:db8:25::1 dev eth0 proto static`),
   );
+  await assertRejects(() => f.sync(PODS.slice(0, 2)), IdTakenError);
   await f.sync(PODS.slice(0, 2));
   assert(f.ip.routes.includes(`${ANY}/128 group 144 16`));
   const now = [...f.ip.nexthops].filter(([id]) => id !== GROUP_IDS + 7);

@@ -26,7 +26,7 @@ import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
-import type { KernelSync } from "./kernel_sync.ts";
+import { IdTakenError, type KernelSync } from "./kernel_sync.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -285,6 +285,8 @@ export class Reconciler {
       );
     const now = changes.filter((change) => !late.includes(change));
     const failure = await kernel.apply(now).catch((error: unknown) => error);
+    // Not a moment longer than it takes to see it; each time some more ids are known to be taken.
+    if (failure instanceof IdTakenError) return await this.#sync({ ...options, read: true });
     return { attachments, desired, late, changes: changes.length, failure };
   }
 

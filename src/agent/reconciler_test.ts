@@ -298,3 +298,22 @@ Deno.test("the Pod of an attachment is the one with its UID", async () => {
     { pod: "default/p1", weight: 1, heldBack: "its Pod is gone" },
   ]);
 });
+
+Deno.test("ids that somebody else has are left to him, at once", async () => {
+  await using f = await ReconcilerFixture.create();
+  f.start();
+  await f.settle();
+  const ids = [...f.ip.nexthops.keys()];
+  f.setReady(1, false);
+  await f.settle();
+  f.ip.foreign(...ids.map((id) => `nexthop add id ${id} via 2001:db8:25::1 dev eth0 proto static`));
+  f.setReady(1, true);
+  await f.settle();
+  assert(f.isRouted);
+  const { hostIfname } = f.attachments.get(1)!;
+  const hop = f.ip.nexthops.entries().find(([, to]) => to === hostIfname)![0];
+  const ours = f.ip.nexthops.entries().filter(([id]) => !ids.includes(id)).map(([, to]) => to);
+  assertEquals([...ours].sort(), [hostIfname, `${hop},1`].sort());
+  assertEquals(ids.map((id) => f.ip.nexthops.get(id)), ["eth0", "eth0"]);
+  assertEquals(f.logged.filter((line) => line.includes("Could not reconcile")), []);
+});

@@ -74,14 +74,12 @@ export class FakeIp implements Pick<Ip, "observe" | "change" | "routesTo"> {
   observe(): Promise<KernelState> {
     this.reads++;
     return this.#busy(async () => {
-      const nexthops = [...this.#nexthops.values()];
       const seen: KernelState = {
         links: [...this.links.values()],
         neighbors: [...this.#neighbors.values()],
         routes: this.#routes.values().filter(isOurs).toArray(),
         defaultRoutes: [],
-        nexthops: nexthops.filter(isOurs),
-        foreignNexthops: new Set(nexthops.filter((n) => !isOurs(n)).map(({ id }) => id)),
+        nexthops: this.#nexthops.values().filter(isOurs).toArray(),
       };
       await this.readGate;
       if (this.readError !== undefined) throw this.readError;
