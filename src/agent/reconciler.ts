@@ -88,6 +88,8 @@ export class Reconciler {
   #turn: Promise<unknown> = Promise.resolve();
   /** Attachments that are about to be detached, by key. */
   readonly #leaving = new Map<string, Attachment>();
+  /** Attachments that were complete when the kernel was read last. */
+  #readWith: ReadonlySet<string> = new Set();
   #anycast: readonly AnycastAddress[] = [];
 
   constructor(options: ReconcilerOptions) {
@@ -250,15 +252,19 @@ export class Reconciler {
   ): Promise<Outcome | undefined> {
     const { kernel, store, source, node, drained } = this.#o;
     if (options.read || kernel.present === undefined || this.#hasUnfinishedLinks()) {
+      this.#readWith = new Set(store.list().filter(isCommitted).map(identityOf));
       node.kernel = await kernel.read();
     }
     // From here to the change nothing is waited for.
     if (node.config === undefined || !source.synced) return undefined;
-    const attachments = store.list();
+    // What was attached while the kernel was read may have been seen in part: it has a pass of its own.
+    const attachments = store.list().map((a): Attachment =>
+      this.#readWith.has(identityOf(a)) ? a : { ...a, state: "pending" }
+    );
     // What has the key of one that left may have been attached since.
-    const since = new Map(attachments.map((a) => [attachmentKey(a), a.allocatedAt]));
-    for (const [key, { allocatedAt }] of this.#leaving) {
-      if (since.get(key) !== allocatedAt) this.#leaving.delete(key);
+    const there = new Set(attachments.map(identityOf));
+    for (const [key, left] of this.#leaving) {
+      if (!there.has(identityOf(left))) this.#leaving.delete(key);
     }
     const desired = desiredState({
       attachments,
@@ -283,20 +289,27 @@ export class Reconciler {
       : changes.filter((change) =>
         isDemotion(change, present, node.nodePrefixes) || isRetirement(change, announced)
       );
-    const now = changes.filter((change) => !late.includes(change));
+    // What is being detached may be gone in part: only what leads there is withdrawn.
+    const leaving = new Set([...this.#leaving.values()].map(({ hostIfname }) => hostIfname));
+    const now = changes.filter((change) =>
+      !late.includes(change) &&
+      !(change.kind === "install" && change.object.devs.some((dev) => leaving.has(dev)))
+    );
     const failure = await kernel.apply(now).catch((error: unknown) => error);
     // Not a moment longer than it takes to see it; each time some more ids are known to be taken.
     if (failure instanceof IdTakenError) return await this.#sync({ ...options, read: true });
     return { attachments, desired, late, changes: changes.length, failure };
   }
 
-  /** A link that should be whole was not when the kernel was read, or not there yet. */
+  /** What is attached was not when the kernel was read last, or its link was not whole. */
   #hasUnfinishedLinks(): boolean {
     const { node, store } = this.#o;
     const whole = new Set(
       node.kernel.links.filter(({ carrier }) => carrier).map(({ ifname }) => ifname),
     );
-    return store.list().some((a) => a.state === "committed" && !whole.has(a.hostIfname));
+    return store.list().some((a) =>
+      isCommitted(a) && !(this.#readWith.has(identityOf(a)) && whole.has(a.hostIfname))
+    );
   }
 
   #serially<T>(step: () => Promise<T>): Promise<T> {
@@ -310,6 +323,15 @@ export class Reconciler {
     this.#dueAt = Math.min(this.#dueAt, at);
     this.#pulse.wake();
   }
+}
+
+function isCommitted({ state }: Attachment): boolean {
+  return state === "committed";
+}
+
+/** A container may be attached again under the same key. */
+function identityOf(attachment: Attachment): string {
+  return `${attachmentKey(attachment)} ${attachment.allocatedAt}`;
 }
 
 /** The Pod of an attachment, not another of the same name. */

@@ -317,3 +317,64 @@ Deno.test("ids that somebody else has are left to him, at once", async () => {
   assertEquals(ids.map((id) => f.ip.nexthops.get(id)), ["eth0", "eth0"]);
   assertEquals(f.logged.filter((line) => line.includes("Could not reconcile")), []);
 });
+
+Deno.test("what is attached while the kernel is read is left to the pass after it", async () => {
+  await using f = await ReconcilerFixture.create();
+  f.start();
+  await f.settle();
+  await f.advance(10_000);
+  // It has its link already when the kernel is read, and no more.
+  const added = f.attach(2);
+  f.attachments.set(2, { ...added, state: "pending" });
+  await f.settle();
+  const read = gate();
+  f.ip.readGate = read.held;
+  f.reconciler.markDirty();
+  await f.settle();
+  const before = f.ip.lines.length;
+  const [v6, v4] = [added.ip6, added.ip4].map((ip) => `${ip}/${ip!.includes(":") ? 128 : 32}`);
+  for (const dst of [v6, v4]) {
+    f.ip.foreign(`route add ${dst} dev ${added.hostIfname} proto 143 metric 16`);
+  }
+  f.attachments.set(2, added);
+  read.release();
+  await f.settle();
+  assertEquals(f.ip.lines.slice(before).filter((line) => line.includes(added.hostIfname)), []);
+  assertEquals(f.kernel.counters.installFailures, 0);
+  // An ADD asks for both kinds of pass.
+  f.reconciler.markDirty();
+  f.reconciler.markPodsChanged();
+  await f.settle();
+  const routed = f.ip.lines.slice(before).filter((line) => line.includes(`via ${added.ip6} `));
+  assertEquals(routed.length, 1);
+  assertEquals(f.kernel.counters.installFailures, 0);
+});
+
+Deno.test("what is being detached is not made whole, nor is that a failure", async () => {
+  await using f = await ReconcilerFixture.create({ pods: 2 });
+  f.start();
+  await f.settle();
+  await f.advance(10_000);
+  const { counters } = f.kernel;
+  const repairs = counters.repairs;
+  const gone = f.attachments.get(1)!;
+  await f.reconciler.withdraw(gone);
+  // Its routes were read after they had gone, its link before.
+  f.ip.foreign(`route del ${gone.ip4}/32 metric 16`);
+  const read = gate();
+  f.ip.readGate = read.held;
+  f.reconciler.markDirty();
+  await f.settle();
+  const before = f.ip.lines.length;
+  f.ip.foreign(`link del ${gone.hostIfname}`);
+  read.release();
+  await f.settle();
+  assertEquals(f.ip.lines.slice(before), []);
+  assertEquals([counters.installFailures, counters.repairs], [0, repairs]);
+  f.attachments.delete(1);
+  f.reconciler.markDirty();
+  await f.advance(500);
+  assertEquals([counters.installFailures, counters.reinstalls], [0, 0]);
+  assert(f.isRouted);
+  assertEquals(f.logged.filter((line) => line.includes("Could not")), []);
+});
