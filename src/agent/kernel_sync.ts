@@ -49,8 +49,8 @@ export class KernelSync {
   #wanted: OwnState = new Map();
   /** What was wanted and in place after the last change, key → meaning. */
   #inPlace: ReadonlyMap<string, string> = new Map();
-  /** Failures as last logged. */
-  #failing = "[]";
+  /** Failures of the last change, each as JSON: they are told when they are news. */
+  #failing: ReadonlySet<string> = new Set();
 
   /** @param options.sticky the kernel has resilient groups of next hops */
   constructor(
@@ -167,10 +167,10 @@ export class KernelSync {
   }
 
   async #tellFailures(failed: readonly FailedLine[]): Promise<void> {
-    const text = JSON.stringify(failed);
-    if (text === this.#failing) return;
-    this.#failing = text;
-    for (const [n, { line, reason }] of failed.entries()) {
+    const known = this.#failing;
+    this.#failing = new Set(failed.map((one) => JSON.stringify(one)));
+    const news = failed.filter((one) => !known.has(JSON.stringify(one)));
+    for (const [n, { line, reason }] of news.entries()) {
       const prefix = /^route add (?:unreachable )?(\S+)/.exec(line)?.[1];
       const others = n < MAX_TOLD && prefix !== undefined && /File exists/.test(reason)
         ? await this.#othersTo(prefix)

@@ -233,6 +233,12 @@ Deno.test("KernelSync leaves a route of somebody else in place of ours, and says
   f.ip.foreign("route replace 10.244.1.2/32 dev eth0 proto 199 metric 16");
   await f.sync(PODS.slice(0, 1)).catch(() => {});
   assertEquals(f.take().length, 1);
+  // And only what is new, when there is more of it.
+  f.ip.foreign("route replace 2001:db8:f001::1/128 dev eth0 proto static metric 16");
+  await f.sync(PODS.slice(0, 1)).catch(() => {});
+  assertEquals(f.take(), [
+    "warn Could not install route: another one is in its place 2001:db8:f001::1/128",
+  ]);
 });
 
 Deno.test("KernelSync asks for what is in the way of a few routes only", async () => {

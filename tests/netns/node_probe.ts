@@ -59,15 +59,20 @@ export async function refusal(answer: Promise<unknown>): Promise<CniError> {
  * pass, ADD and DEL has it look at the kernel.
  */
 export async function deafen(node: Node): Promise<void> {
-  const agent = node.agent!.pid;
   // A second after it begins to listen it looks once more.
   await delay(1_500);
+  Deno.kill(await monitorOf(node), "SIGSTOP");
+}
+
+/** Process id of the `ip monitor` that an agent follows. */
+export async function monitorOf(node: Node): Promise<number> {
+  const agent = node.agent!.pid;
   // A child belongs to the thread that started it.
   for await (const { name } of Deno.readDir(`/proc/${agent}/task`)) {
     const children = await Deno.readTextFile(`/proc/${agent}/task/${name}/children`);
     for (const pid of children.trim().split(" ").filter((text) => text !== "")) {
       const command = await Deno.readTextFile(`/proc/${pid}/cmdline`);
-      if (command.includes("monitor")) return Deno.kill(Number(pid), "SIGSTOP");
+      if (command.includes("monitor")) return Number(pid);
     }
   }
   throw new Error(`Cannot find the monitor of agent ${agent}`);
@@ -112,4 +117,54 @@ export async function assertNothingLeft(
 ): Promise<void> {
   const inPods = await Promise.all(pods.map(tracesInPod));
   assertEquals([await stored(node), await tracesOnNode(node), inPods.flat()], [[], [], []], what);
+}
+
+/** Where agents of `counters` have to serve their metrics. */
+export const METRICS_ARGS = ["--metrics-address", "127.0.0.1:9474"];
+
+/** What an agent has counted of routes. */
+export interface Counted {
+  readonly reinstalls: number;
+  readonly installFailures: number;
+  readonly repairs: number;
+}
+
+/** The agent's counters, as it serves them at /metrics. */
+export async function counted(node: Node): Promise<Counted> {
+  const script =
+    'exec 3<>/dev/tcp/127.0.0.1/9474; printf "GET /metrics HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3';
+  const { stdout } = await node.exec(["bash", "-c", script]);
+  const value = (name: string): number => {
+    const text = new RegExp(`^${name} (\\d+)$`, "m").exec(stdout)?.[1];
+    if (text === undefined) throw new Error(`Cannot find metric "${name}" in: ${stdout}`);
+    return Number(text);
+  };
+  return {
+    reinstalls: value("flock_route_reinstalls_total"),
+    installFailures: value("flock_route_install_failures_total"),
+    repairs: value("flock_link_repairs_total"),
+  };
+}
+
+/** Every route and next hop that is marked as ours, and what is on the node's ends of links; sorted. */
+export async function ownTraces(node: Node): Promise<readonly string[]> {
+  const marked = ["143", "144"].flatMap((proto) =>
+    ["-4", "-6"].map(async (family) => {
+      const text = await node.ip("-o", family, "route", "show", "proto", proto);
+      return text.replaceAll(/^(?=.)/gm, `${proto} `);
+    })
+  );
+  const texts = await Promise.all([
+    ...marked,
+    node.ip("-o", "nexthop", "show", "protocol", "144"),
+    node.ip("-o", "neigh", "show", "nud", "permanent"),
+    node.ip("-o", "addr", "show").then((text) =>
+      text.split("\n").filter((line) => / flock[0-9a-f]{8} /.test(line))
+        .map((line) => `${line.replace(/^\d+: /, "")}\n`).join("")
+    ),
+  ]);
+  return texts.join("").split("\n")
+    // How long a group has been out of balance is no state.
+    .map((line) => line.replace(/ unbalanced_time [\d.]+/, "").replaceAll(/\s+/g, " ").trim())
+    .filter((line) => line !== "").sort();
 }
