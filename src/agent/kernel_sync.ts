@@ -106,22 +106,30 @@ export class KernelSync {
       ? []
       : await this.#ip.change(changes.map(({ line }) => line));
     const failedLines = new Set(failed.map(({ line }) => line));
-    const made = changes.filter(({ line }) => !failedLines.has(line));
+    const taken = failed.filter(({ reason }) => /File exists/.test(reason))
+      .flatMap(({ line }) => /^nexthop add id (\d+)/.exec(line)?.[1] ?? []).map(Number);
+    for (const id of taken) this.#foreignIds.add(id);
+    // It leads where somebody else wants, and is made again.
+    const isAstray = ({ kind, object }: Change): boolean =>
+      kind === "install" && object.kind === "route" && taken.includes(object.id ?? 0);
+    const made = changes.filter((change) => !failedLines.has(change.line) && !isAstray(change));
     const repaired = made.filter((change) => this.#tell(change));
     this.counters.installFailures +=
       changes.filter(({ kind, object, line }) =>
         kind === "install" && object.kind === "route" && failedLines.has(line)
       ).length;
-    const taken = failed.filter(({ reason }) => /File exists/.test(reason))
-      .flatMap(({ line }) => /^nexthop add id (\d+)/.exec(line)?.[1] ?? []).map(Number);
-    for (const id of taken) this.#foreignIds.add(id);
     const next = withChanges(present, made);
     // What waits for its turn stays known as ours: it goes, or changes, as planned.
-    this.#inPlace = new Map(
-      [...next].map(([key, object]) => [key, meaningOf(object)] as const).filter(([key, meaning]) =>
-        next.get(key)?.text === this.#wanted.get(key)?.text || this.#inPlace.get(key) === meaning
-      ),
-    );
+    this.#inPlace = new Map([
+      ...[...next].map(([key, object]) => [key, meaningOf(object)] as const)
+        .filter(([key, meaning]) =>
+          next.get(key)?.text === this.#wanted.get(key)?.text || this.#inPlace.get(key) === meaning
+        ),
+      ...changes.filter(isAstray).flatMap(({ key }): [string, string][] => {
+        const meaning = this.#inPlace.get(key);
+        return meaning === undefined ? [] : [[key, meaning]];
+      }),
+    ]);
     await this.#tellCauses(repaired);
     await this.#tellFailures(failed);
     if (taken.length > 0) throw new IdTakenError(taken);

@@ -286,6 +286,26 @@ Deno.test("KernelSync takes no id that somebody else has", async () => {
   );
 });
 
+Deno.test("KernelSync counts a route once whose group's id somebody else has taken meanwhile", async () => {
+  using f = new Fixture();
+  await f.sync(PODS.slice(0, 1));
+  const [hop, group] = [...f.ip.nexthops.keys()].filter((id) => id !== GROUP_IDS + 7).sort();
+  f.ip.foreign(`nexthop del id ${group}`);
+  await f.kernel.read();
+  f.ip.foreign(
+    `nexthop add id ${group} group ${hop},1 type resilient buckets 128 ` +
+      "idle_timer 10 unbalanced_timer 60 proto 144",
+  );
+  const links = new Map(f.ip.links);
+  const desired = desiredState(snapshot(PODS.slice(0, 1), { links }));
+  const plan = f.kernel.plan(desired, () => false);
+  await assertRejects(() => f.kernel.apply(plan), IdTakenError);
+  assertEquals(f.kernel.counters.reinstalls, 0);
+  await f.sync(PODS.slice(0, 1));
+  assertEquals(f.kernel.counters.reinstalls, 1);
+  assertEquals(f.ip.nexthops.size, 3, "two of ours, and the one of others");
+});
+
 Deno.test("KernelSync walks between states of pods, whatever others do in between", async () => {
   const step = fc.record({
     attached: fc.uniqueArray(fc.integer({ min: 1, max: 3 })),

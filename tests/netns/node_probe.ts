@@ -64,6 +64,19 @@ export async function deafen(node: Node): Promise<void> {
   Deno.kill(await monitorOf(node), "SIGSTOP");
 }
 
+/** Does something of which an agent hears only when all of it is done. */
+export async function unheard(node: Node, what: () => Promise<unknown>): Promise<void> {
+  const monitor = await monitorOf(node);
+  Deno.kill(monitor, "SIGSTOP");
+  try {
+    // A pass that was asked for before is over then.
+    await delay(600);
+    await what();
+  } finally {
+    Deno.kill(monitor, "SIGCONT");
+  }
+}
+
 /** Process id of the `ip monitor` that an agent follows. */
 export async function monitorOf(node: Node): Promise<number> {
   const agent = node.agent!.pid;
