@@ -180,8 +180,9 @@ export class KernelSync {
     const news = failed.filter((one) => !known.has(JSON.stringify(one)));
     for (const [n, { line, reason }] of news.entries()) {
       const prefix = /^route add (?:unreachable )?(\S+)/.exec(line)?.[1];
+      const metric = Number(/ metric (\d+)/.exec(line)?.[1]);
       const others = n < MAX_TOLD && prefix !== undefined && /File exists/.test(reason)
-        ? await this.#othersTo(prefix)
+        ? (await this.#othersTo(prefix)).filter((route) => route.metric === metric)
         : [];
       if (others.length === 0) log.warn("Could not change route", { line, reason });
       else {

@@ -210,7 +210,11 @@ Deno.test("KernelSync counts exactly what others took away", async () => {
 Deno.test("KernelSync leaves a route of somebody else in place of ours, and says whose it is", async () => {
   using f = new Fixture();
   await f.sync(PODS.slice(0, 1));
-  f.ip.foreign("route replace 10.244.1.2/32 dev eth0 proto static metric 16");
+  f.ip.foreign(
+    "route replace 10.244.1.2/32 dev eth0 proto static metric 16",
+    // Not in its place.
+    "route add 10.244.1.2/32 dev eth0 proto static metric 160",
+  );
   f.take();
   for (const tries of [1, 2, 3]) {
     const error = await f.sync(PODS.slice(0, 1)).catch((error) => error.message);
