@@ -112,7 +112,8 @@ export class KernelSync {
     // It leads where somebody else wants, and is made again.
     const isAstray = ({ kind, object }: Change): boolean =>
       kind === "install" && object.kind === "route" && taken.includes(object.id ?? 0);
-    const made = changes.filter((change) => !failedLines.has(change.line) && !isAstray(change));
+    const isMade = (change: Change): boolean => !failedLines.has(change.line) && !isAstray(change);
+    const made = changes.filter(isMade);
     const repaired = made.filter((change) => this.#tell(change));
     this.counters.installFailures +=
       changes.filter(({ kind, object, line }) =>
@@ -125,7 +126,8 @@ export class KernelSync {
         .filter(([key, meaning]) =>
           next.get(key)?.text === this.#wanted.get(key)?.text || this.#inPlace.get(key) === meaning
         ),
-      ...changes.filter(isAstray).flatMap(({ key }): [string, string][] => {
+      // What is in the way of a repair makes it no first installation.
+      ...changes.filter((change) => !isMade(change)).flatMap(({ key }): [string, string][] => {
         const meaning = this.#inPlace.get(key);
         return meaning === undefined ? [] : [[key, meaning]];
       }),
