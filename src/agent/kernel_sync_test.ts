@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { attachment, linkName, readyPod, snapshot } from "../../tests/attachments.ts";
 import { FakeIp } from "../../tests/fakes/fake_ip.ts";
 import type { Attachment } from "../core/attachment.ts";
-import { GROUP_IDS, NEXTHOP_IDS } from "../core/config.ts";
+import { GROUP_BUCKETS, GROUP_IDS, NEXTHOP_IDS } from "../core/config.ts";
 import { desiredState, type Snapshot } from "../core/desired_state.ts";
 import { configureLog } from "../log.ts";
 import { IdTakenError, KernelSync } from "./kernel_sync.ts";
@@ -159,7 +159,7 @@ Deno.test("KernelSync counts exactly what others took away", async () => {
     "a group's weights": [
       () => [
         `nexthop replace id ${groupOf()} group ${hopOf(1)},9/${hopOf(2)},1/${hopOf(3)},1 ` +
-        "type resilient buckets 64 idle_timer 10 unbalanced_timer 60 proto 144",
+        `type resilient buckets ${GROUP_BUCKETS} idle_timer 10 unbalanced_timer 60 proto 144`,
       ],
       0,
       1,
@@ -179,7 +179,9 @@ Deno.test("KernelSync counts exactly what others took away", async () => {
     "a group of other buckets in place of ours": [
       () => [
         `nexthop del id ${groupOf()}`,
-        `nexthop add id ${groupOf()} group ${hopOf(1)},1 type resilient buckets 128 ` +
+        `nexthop add id ${groupOf()} group ${hopOf(1)},1 type resilient buckets ${
+          GROUP_BUCKETS / 2
+        } ` +
         "idle_timer 10 unbalanced_timer 60 proto 144",
       ],
       1,
@@ -297,7 +299,7 @@ Deno.test("KernelSync counts a route once whose group's id somebody else has tak
   f.ip.foreign(`nexthop del id ${group}`);
   await f.kernel.read();
   f.ip.foreign(
-    `nexthop add id ${group} group ${hop},1 type resilient buckets 128 ` +
+    `nexthop add id ${group} group ${hop},1 type resilient buckets ${GROUP_BUCKETS / 2} ` +
       "idle_timer 10 unbalanced_timer 60 proto 144",
   );
   const links = new Map(f.ip.links);

@@ -5,6 +5,7 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { GROUP_BUCKETS } from "../../src/core/config.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
@@ -120,7 +121,8 @@ testWith("netns: what others take away comes back by events, and is counted", [
   for (const address of SHARED) {
     const group = await groupOf(node, address);
     const [one, other] = (await waysOf(node, address)).map(({ id }) => id);
-    const resilient = "type resilient buckets 64 idle_timer 10 unbalanced_timer 60 proto 144";
+    const resilient =
+      `type resilient buckets ${GROUP_BUCKETS} idle_timer 10 unbalanced_timer 60 proto 144`;
     const cases: Readonly<Record<string, readonly [readonly string[], number, number]>> = {
       "its route is deleted": [[`route del ${hostCidr(address)} metric 16`], 1, 0],
       // IPv4 says nothing of the route that goes with it.
@@ -139,7 +141,7 @@ testWith("netns: what others take away comes back by events, and is counted", [
       "a member is taken out": [[`nexthop replace id ${group} group ${other} ${resilient}`], 0, 1],
       "its timers are changed": [
         [
-          `nexthop replace id ${group} group ${one}/${other},3 type resilient buckets 64 ` +
+          `nexthop replace id ${group} group ${one}/${other},3 type resilient buckets ${GROUP_BUCKETS} ` +
           "idle_timer 99 unbalanced_timer 0 proto 144",
         ],
         0,
@@ -168,7 +170,9 @@ testWith("netns: what others take away comes back by events, and is counted", [
       await unheard(node, () =>
         node.ipBatch([
           `nexthop del id ${group}`,
-          `nexthop add id ${group} group ${one!.id} type resilient buckets 128 proto 144`,
+          `nexthop add id ${group} group ${one!.id} type resilient buckets ${
+            GROUP_BUCKETS / 2
+          } proto 144`,
         ]));
       await until("another group", async () => await groupOf(node, address) !== undefined);
       await until("both members", async () => (await waysOf(node, address)).length === 2);
