@@ -20,6 +20,19 @@ export type Format = typeof LOG_FORMATS[number];
 /** Values of one log line, lowerCamelCase keys. `err` may be an `Error`: its message and causes are written. */
 export type Fields = Readonly<Record<string, unknown>>;
 
+/** A warning or an error, in short. */
+export interface LoggedProblem {
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  readonly level: "warn" | "error";
+  /** The message with its fields, as people read it. */
+  readonly message: string;
+}
+
+/** How many warnings and errors are remembered, and how long each may be. */
+const MAX_PROBLEMS = 10;
+const MAX_PROBLEM_LENGTH = 300;
+
 const ENCODER = new TextEncoder();
 const COLOURS: Readonly<Record<Level, string>> = {
   debug: "\x1b[90m",
@@ -42,7 +55,12 @@ export function configureLog(
     : (record: LogRecord) => formatText(record, options.colour ?? false);
   configureSync({
     reset: true,
-    sinks: { stderr: (record) => write(format(record) + "\n") },
+    sinks: {
+      stderr: (record) => {
+        remember(record);
+        write(format(record) + "\n");
+      },
+    },
     loggers: [
       { category: ["flock"], lowestLevel: toLogTape(options.level), sinks: ["stderr"] },
       { category: ["logtape", "meta"], lowestLevel: "error", sinks: ["stderr"] },
@@ -57,6 +75,13 @@ export const log = {
   warn: (msg: string, fields: Fields = {}): void => logger.warn(msg, { ...fields }),
   error: (msg: string, fields: Fields = {}): void => logger.error(msg, { ...fields }),
 } as const;
+
+/** The last warnings and errors that were logged, newest first. */
+export function recentProblems(): readonly LoggedProblem[] {
+  return problems.toReversed();
+}
+
+const problems: LoggedProblem[] = [];
 
 const logger = getLogger(["flock"]);
 
@@ -107,13 +132,23 @@ function formatJson(record: LogRecord): string {
 function formatText(record: LogRecord, colour: boolean): string {
   const level = levelOf(record);
   const tag = level.toUpperCase().padEnd(5);
+  const time = new Date(record.timestamp).toISOString().slice(11, 23);
+  return `${time} ${colour ? `${COLOURS[level]}${tag}\x1b[0m` : tag} ${textOf(record)}`;
+}
+
+function textOf(record: LogRecord): string {
   const fields = Object.entries(fieldsOf(record)).map(([key, value]) =>
     ` ${key}=${
       typeof value === "string" && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)
     }`
   );
-  const time = new Date(record.timestamp).toISOString().slice(11, 23);
-  return `${time} ${colour ? `${COLOURS[level]}${tag}\x1b[0m` : tag} ${record.rawMessage}${
-    fields.join("")
-  }`;
+  return `${record.rawMessage}${fields.join("")}`;
+}
+
+function remember(record: LogRecord): void {
+  const level = levelOf(record);
+  if (level !== "warn" && level !== "error") return;
+  const message = textOf(record).slice(0, MAX_PROBLEM_LENGTH);
+  problems.push({ at: record.timestamp, level, message });
+  if (problems.length > MAX_PROBLEMS) problems.shift();
 }

@@ -15,6 +15,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
     "src/agent/main.ts",
     "src/io/kube.ts",
     "src/cli/",
+    "src/std.ts",
     "node:process",
   ]],
   ["src/core/cidr.ts", ["src/core/", "npm:ipaddr.js"]],
@@ -53,7 +54,9 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ]],
   ["src/agent/metrics.ts", ["src/agent/", "npm:prom-client"]],
   ["src/agent/", ["src/agent/", "src/core/", "src/io/", "src/log.ts", "src/version.ts"]],
-  ["src/cli/main.ts", [
+  ...["src/cli/main.ts", "src/cli/inspect_program.ts", "src/cli/completion.ts"].map((
+    from,
+  ): [string, string[]] => [from, [
     "src/cli/",
     "src/core/",
     "src/io/",
@@ -61,7 +64,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
     "src/log.ts",
     "npm:commander",
     "src/version.ts",
-  ]],
+  ]]),
   ["src/cli/", [
     "src/cli/",
     "src/core/",

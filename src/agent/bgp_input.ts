@@ -34,6 +34,7 @@ export class BgpInput {
   #leftOut: readonly LeftOutPeer[] = [];
   #gracefulShutdown = false;
   #waitingFor: string | undefined;
+  #last: BirdInput | undefined;
 
   constructor(
     options: {
@@ -68,6 +69,11 @@ export class BgpInput {
   /** What BIRD's configuration waits for; undefined when it is the one that is wanted. */
   get waitingFor(): string | undefined {
     return this.#waitingFor;
+  }
+
+  /** The input that was gathered last; undefined when there was none yet. */
+  get last(): BirdInput | undefined {
+    return this.#last;
   }
 
   /**
@@ -126,7 +132,7 @@ export class BgpInput {
     const allowed = config.announce.allowed?.map(({ prefix }) => prefix);
     const routerId = await this.#routerId(firstRoute);
     this.#gracefulShutdown = this.#drain.active;
-    return {
+    return this.#last = {
       routerId,
       asn: config.bgp.asn,
       allowLocalAs: config.bgp.allowLocalAs,

@@ -6,7 +6,7 @@
  */
 import type { AnycastAddress } from "../core/anycast.ts";
 import type { Attachment } from "../core/attachment.ts";
-import type { AgentSettings } from "../core/agent_settings.ts";
+import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
@@ -34,6 +34,7 @@ import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
+import { inspectOperations } from "./inspect.ts";
 import { KernelSync } from "./kernel_sync.ts";
 import { createMetrics } from "./metrics.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
@@ -68,12 +69,14 @@ export interface AgentParts {
  * @throws {TerminalError} when it cannot start, and trying again would not help
  */
 export async function runAgent(
-  settings: AgentSettings,
+  settings: AgentSettings & { readonly origins?: readonly SettingOrigin[] },
   signal: AbortSignal,
   parts: AgentParts,
 ): Promise<void> {
   const { node: nodeName, stateDir, birdSocket, birdConfig } = settings;
-  log.info("Started agent", { version: VERSION, ...settings });
+  const { origins = [], ...logged } = settings;
+  log.info("Started agent", { version: VERSION, ...logged });
+  const startedAt = new Date();
 
   // First, because it can refuse: an agent that does not start leaves node and state as they are.
   await using stack = new AsyncDisposableStack();
@@ -196,6 +199,24 @@ export async function runAgent(
   const operations = {
     ...cniOperations(network, birdHealth(birdc, node)),
     ...drainOperations(drain),
+    ...inspectOperations({
+      nodeName,
+      startedAt,
+      settings,
+      origins,
+      network,
+      reconciler,
+      source,
+      node,
+      store,
+      kernel,
+      anycast,
+      ip,
+      birdc,
+      speaker,
+      bgpInput,
+      drain,
+    }),
   };
   const server = stack.use(
     await serveAgent(

@@ -20,6 +20,7 @@ import {
   type NodeConfig,
   parseNodeConfig,
 } from "../core/node_config.ts";
+import type { ConfigSources } from "../core/effective_config.ts";
 import type { ClusterSource, NodeConfigObject } from "../core/objects.ts";
 import { isHostIfname } from "../core/wiring.ts";
 import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
@@ -41,6 +42,7 @@ export class NodeState {
   #error: string | undefined;
   #kernel: NodeKernel = { links: [], routes: [], defaultRoutes: [] };
   #reserved: readonly Prefix[] | undefined;
+  #sources: ConfigSources | undefined;
 
   constructor(node: string, stateDir: string) {
     this.#node = node;
@@ -50,6 +52,11 @@ export class NodeState {
   /** The configuration in force; undefined when there never was a good one. */
   get config(): NodeConfig | undefined {
     return this.#config;
+  }
+
+  /** What the configuration in force was made of; undefined when it is one of an earlier run. */
+  get sources(): ConfigSources | undefined {
+    return this.#sources;
   }
 
   /** The node's own NodeConfig as it was last read, good or bad; undefined when there is none. */
@@ -118,16 +125,16 @@ export class NodeState {
       log.warn("NodeConfig is gone, the last one stays in force", { node: this.#node });
       return false;
     }
-    const object = mergePodCidrs(
-      mergeDefault(own, source.nodeConfig(DEFAULT_NODE_CONFIG)),
-      source.node(this.#node)?.podCidrs ?? [],
-    );
+    const fallback = source.nodeConfig(DEFAULT_NODE_CONFIG);
+    const podCidrs = source.node(this.#node)?.podCidrs ?? [];
+    const object = mergePodCidrs(mergeDefault(own, fallback), podCidrs);
     const seen = JSON.stringify([object.annotations, object.spec]);
     if (seen === this.#seen) return false;
     this.#seen = seen;
     try {
       const { config, warnings } = parseNodeConfig(object);
       this.#accept(config);
+      this.#sources = { own, fallback, podCidrs };
       for (const warning of warnings) log.warn("NodeConfig has a doubtful field", { warning });
       log.info("Accepted NodeConfig", {
         node: this.#node,
@@ -156,6 +163,7 @@ export class NodeState {
       if (text === undefined) return false;
       const error = this.#error;
       this.#accept(parseNodeConfig(JSON.parse(text) as NodeConfigObject).config);
+      this.#sources = undefined;
       this.#error = error;
       log.warn("Last good NodeConfig stays in force", { file: this.#file });
       return true;

@@ -4,12 +4,14 @@
  *
  * @module
  */
-import { Command, CommanderError, Option } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
 import {
   AGENT_FLAGS,
   type AgentSettings,
   parseAgentSettings,
   parsePath,
+  type SettingOrigin,
+  settingOrigins,
 } from "../core/agent_settings.ts";
 import {
   DEFAULT_BIRD_CONFIG,
@@ -28,12 +30,18 @@ import { configureLog, log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import type { DrainOptions, UndrainOptions } from "./drain.ts";
 import type { DoctorOptions } from "./doctor.ts";
+import { renderCompletion, type Shell, SHELLS } from "./completion.ts";
+import type { InspectOptions } from "./inspect_commands.ts";
+import { addInspectCommands } from "./inspect_program.ts";
 import type { InstallOptions } from "./install.ts";
 import type { UninstallOptions } from "./uninstall.ts";
 
 /** What the commands run, loaded when a command asks for it: only `main.ts` imports lazily. */
 export interface Programs {
-  runAgent(settings: AgentSettings, signal: AbortSignal): Promise<void>;
+  runAgent(
+    settings: AgentSettings & { readonly origins: readonly SettingOrigin[] },
+    signal: AbortSignal,
+  ): Promise<void>;
   birdRun(options: { config: string; socket: string }): Promise<number>;
   birdStop(options: { socket: string; mode?: "graceful" | "goodbye" }): Promise<number>;
   install(options: InstallOptions): Promise<number>;
@@ -41,8 +49,15 @@ export interface Programs {
   drain(options: DrainOptions): Promise<number>;
   undrain(options: UndrainOptions): Promise<number>;
   doctor(options: DoctorOptions): Promise<number>;
+  inspect(options: InspectOptions): Promise<number>;
   demo(options: { executable: string; colour: boolean }): Promise<number>;
 }
+
+const COMPLETION_HELP = `
+Examples:
+  source <(flock completion bash)
+  flock completion zsh > ~/.zfunc/_flock
+  flock completion fish > ~/.config/fish/completions/flock.fish`;
 
 /** Exit statuses of every command. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
@@ -216,7 +231,15 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
         await orFail(() => programs.demo({ executable: ownExecutable(), colour: wantsColour() })),
       );
     });
-  command("version", "print the version").action(() => print(`flock ${VERSION}\n`));
+  addInspectCommands(
+    (name, description) => checked(command(name, description)),
+    environment,
+    async (options) => setStatus(await programs.inspect(options)),
+  );
+  command("completion", "print a script that completes flock's commands in a shell")
+    .addArgument(new Argument("<shell>").choices(SHELLS))
+    .addHelpText("after", COMPLETION_HELP)
+    .action((shell: Shell) => print(renderCompletion(program, shell)));
   return program;
 }
 
@@ -274,7 +297,8 @@ async function agentCommand(
     Deno.addSignalListener(signal, () => stop.abort());
   }
   return await orFail(async () => {
-    await programs.runAgent(settings, stop.signal);
+    const origins = settingOrigins(flags, environment, () => settings.node);
+    await programs.runAgent({ ...settings, origins }, stop.signal);
     return EXIT.ok;
   });
 }

@@ -39,6 +39,14 @@ export interface AgentSettings {
   readonly logFormat: "json" | "text";
 }
 
+/** A setting as text, and who said so. */
+export interface SettingOrigin {
+  readonly name: string;
+  readonly value: string;
+  /** `flag`, `variable FLOCK_SOCKET`, `host name` or `built-in default`. */
+  readonly from: string;
+}
+
 /** One flag: its name, variable, default and what `--help` says. Without `value` it is a switch. */
 export interface AgentFlag {
   readonly name: string;
@@ -129,6 +137,32 @@ export function parseAgentSettings(
   };
   if (problems.length > 0) throw new SyntaxError(problems.join("; "));
   return settings;
+}
+
+/** Where each setting comes from; for settings that {@linkcode parseAgentSettings} took. */
+export function settingOrigins(
+  flags: Readonly<Record<string, string | boolean | undefined>>,
+  env: (name: string) => string | undefined,
+  hostname: () => string,
+): readonly SettingOrigin[] {
+  return AGENT_FLAGS.map(({ name, variable, value, fallback = "" }) => {
+    const given = flags[name];
+    const said = env(variable);
+    const origin = (text: string, from: string): SettingOrigin => ({
+      name: `--${name}`,
+      value: text,
+      from,
+    });
+    if (given !== undefined && given !== "" || (given === "" && name !== "node")) {
+      return origin(String(given), "flag");
+    }
+    if (said !== undefined) return origin(said, `variable ${variable}`);
+    if (name === "node") {
+      const named = env("NODE_NAME");
+      return named ? origin(named, "variable NODE_NAME") : origin(hostname(), "host name");
+    }
+    return origin(value === undefined ? "false" : fallback, "built-in default");
+  });
 }
 
 function flag(

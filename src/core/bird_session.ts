@@ -25,6 +25,25 @@ export interface BirdSession {
   readonly localCapabilities: readonly string[];
   readonly peerCapabilities: readonly string[];
   readonly lastError?: string;
+  /** Time of the last change, as BIRD prints it: local time of the node. */
+  readonly since?: string;
+  readonly localAddress?: string;
+  /** Seconds, as negotiated. */
+  readonly holdTime?: number;
+  /** Restart time that the peer asked for (RFC 4724), in seconds. */
+  readonly peerRestartTime?: number;
+  /** Undefined where no channel is up. */
+  readonly routes?: SessionRoutes;
+}
+
+/** Routes of a session's channels. */
+export interface SessionRoutes {
+  readonly imported: number;
+  readonly exported: number;
+  readonly preferred: number;
+  /** The peer's announcements since the session is up: all, and those that the import filter dropped. */
+  readonly received: number;
+  readonly filtered: number;
 }
 
 /** One BFD session. */
@@ -32,6 +51,8 @@ export interface BfdSession {
   readonly peer: string;
   /** `Up`, `Down`, `Init`, `AdminDown` (RFC 5880, section 6.8.1). */
   readonly state: string;
+  /** As BIRD prints it: local time of the node. */
+  readonly since?: string;
 }
 
 /** The BGP protocols of a reply to `show protocols all`. @throws {SyntaxError} as `parseProtocols` */
@@ -58,6 +79,11 @@ export function parseSessions(reply: BirdReply): readonly BirdSession[] {
       localCapabilities: capabilities(lines, "Local capabilities"),
       peerCapabilities: capabilities(lines, "Neighbor capabilities"),
       lastError: value("Last error"),
+      since: protocol.since,
+      localAddress: value("Source address"),
+      holdTime: numberIn(/\/(\d+)/, value("Hold timer")),
+      peerRestartTime: peerRestartTime(lines),
+      routes: routesOf(lines.map((line) => line.trim())),
     }];
   });
 }
@@ -65,9 +91,46 @@ export function parseSessions(reply: BirdReply): readonly BirdSession[] {
 /** The sessions of a reply to `show bfd sessions`; a peer is there once for each of its links. */
 export function parseBfdSessions(reply: BirdReply): readonly BfdSession[] {
   return reply.lines.filter(({ code }) => code === BFD_LIST).flatMap(({ text }) => {
-    const match = /^\s*([0-9a-fA-F.:]*[.:][0-9a-fA-F.:]*)\s+\S+\s+(\S+)\s/.exec(text);
-    return match ? [{ peer: match[1]!, state: match[2]! }] : [];
+    const match = BFD_SESSION.exec(text);
+    return match ? [{ peer: match[1]!, state: match[2]!, since: match[3] }] : [];
   });
+}
+
+const BFD_SESSION =
+  /^\s*([0-9a-fA-F.:]*[.:][0-9a-fA-F.:]*)\s+\S+\s+(\S+)\s+(\d{4}-\d\d-\d\d(?: [\d:.]+)?)?/;
+
+function numberIn(pattern: RegExp, text = ""): number | undefined {
+  const found = pattern.exec(text)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
+/** Its line stands among the peer's capabilities; ours has one of its own before. */
+function peerRestartTime(lines: readonly string[]): number | undefined {
+  const start = lines.findIndex((line) => line.trim() === "Neighbor capabilities");
+  const found = start < 0
+    ? undefined
+    : lines.slice(start).find((line) => /Restart time:/.test(line));
+  return numberIn(/Restart time:\s+(\d+)/, found);
+}
+
+/** Sums over the channels. */
+function routesOf(lines: readonly string[]): SessionRoutes | undefined {
+  const counts = lines.filter((line) => line.startsWith("Routes:"));
+  if (counts.length === 0) return undefined;
+  // received, rejected, filtered, ignored, accepted
+  const updates = lines.filter((line) => line.startsWith("Import updates:"))
+    .map((line) => line.split(":")[1]!.trim().split(/\s+/).map(Number));
+  const sum = (numbers: readonly (number | undefined)[]): number =>
+    numbers.reduce<number>((total, number) => total + (number || 0), 0);
+  const counted = (word: string): number =>
+    sum(counts.map((line) => numberIn(new RegExp(`(\\d+) ${word}`), line)));
+  return {
+    imported: counted("imported"),
+    exported: counted("exported"),
+    preferred: counted("preferred"),
+    received: sum(updates.map(([received]) => received)),
+    filtered: sum(updates.map(([, , filtered]) => filtered)),
+  };
 }
 
 /** The lines one step further in than a heading. */

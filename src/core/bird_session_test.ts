@@ -69,8 +69,8 @@ Deno.test("parseBfdSessions() has each session", () => {
 
 `);
   assertEquals(parseBfdSessions(reply), [
-    { peer: "2001:db8:25::1", state: "Down" },
-    { peer: "198.51.100.1", state: "Up" },
+    { peer: "2001:db8:25::1", state: "Down", since: "2026-11-21 16:10:50" },
+    { peer: "198.51.100.1", state: "Up", since: "2026-11-21 16:10:50" },
   ]);
   const none = parseBirdReply("0001 BIRD 2.0.12 ready.\n9001 There is no BFD protocol running\n");
   assertEquals(parseBfdSessions(none), []);

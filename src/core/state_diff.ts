@@ -48,6 +48,11 @@ export function diffState(
   ];
 }
 
+/** Lines for `ip -batch` that make all of a state, on a node that has nothing of it. */
+export function renderState(state: OwnState): readonly string[] {
+  return diffState(state, new Map(), () => false).map(({ line }) => line);
+}
+
 /** What is there after changes. */
 export function withChanges(present: OwnState, changes: readonly Change[]): OwnState {
   const next = new Map(present);

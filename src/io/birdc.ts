@@ -17,6 +17,7 @@ import {
   parseBfdSessions,
   parseSessions,
 } from "../core/bird_session.ts";
+import { type BirdRoute, parseBirdRoutes } from "../core/bird_routes.ts";
 import { CommandError, type RunCommand, runCommand } from "./command.ts";
 
 /** Milliseconds that one call may take. */
@@ -82,6 +83,10 @@ export interface BirdInspection {
   sessions(): Promise<readonly BirdSession[]>;
   /** BFD sessions; none without BFD. */
   bfdSessions(): Promise<readonly BfdSession[]>;
+  /** Routes that come from a protocol; none when there is no such protocol. */
+  routesFrom(protocol: string): Promise<readonly BirdRoute[]>;
+  /** Routes that a protocol is told of; none as long as its channel is not up. */
+  routesTo(protocol: string): Promise<readonly BirdRoute[]>;
 }
 
 /** The real control socket. */
@@ -138,6 +143,12 @@ export function createBirdc(
     },
     async protocols() {
       return parseProtocols(await command("list BIRD's protocols", "show", "protocols"));
+    },
+    async routesFrom(protocol) {
+      return parseBirdRoutes(await ask("show", "route", "protocol", protocol));
+    },
+    async routesTo(protocol) {
+      return parseBirdRoutes(await ask("show", "route", "exported", protocol));
     },
     async exports(protocol, prefix) {
       // An error means that the channel has no table yet; "not found" that the table has no such route.

@@ -1,0 +1,160 @@
+/**
+ * Operators' commands that ask the agent: their names, options and examples, once. The command line, its fast
+ * path and shell completion are made of this.
+ *
+ * @module
+ */
+import { DEFAULT_SOCKET } from "../core/config.ts";
+
+/** Ways to print an answer. */
+export const OUTPUTS = ["table", "wide", "json", "yaml"] as const;
+export type Output = typeof OUTPUTS[number];
+
+/** A command. */
+export interface InspectCommand {
+  /** Also the operation's on the socket. */
+  readonly name: string;
+  readonly description: string;
+  /** Values of its one argument. */
+  readonly argument?: { readonly name: string; readonly choices: readonly string[] };
+  /** It can be printed again whenever it changes. */
+  readonly watch?: true;
+  /** What `--check` makes of it: status 1 when this is so. */
+  readonly check?: string;
+  readonly examples: readonly (readonly [command: string, what: string])[];
+}
+
+/** Every command. */
+export const INSPECT_COMMANDS: readonly InspectCommand[] = [
+  {
+    name: "status",
+    description: "show on one screen whether this node works",
+    watch: true,
+    check: "pods cannot be attached, a peer is down, or routes differ",
+    examples: [
+      ["flock status", "everything at a glance"],
+      ["flock status --check -o json", "for a script: status 1 when something is wrong"],
+      ["flock status --watch", "again every two seconds"],
+    ],
+  },
+  {
+    name: "allocations",
+    description: "list the addresses of this node's pods",
+    watch: true,
+    examples: [
+      ["flock allocations", "pods with their addresses"],
+      ["flock allocations -o wide", "also links, containers, times"],
+    ],
+  },
+  {
+    name: "routes",
+    description:
+      "list flock's routes: wanted, in the kernel, in BIRD, announced; differences first",
+    watch: true,
+    check: "what is there is not what is wanted",
+    examples: [
+      ["flock routes", "what differs is on top"],
+      ["flock routes --check", "status 1 when something differs"],
+      ["flock routes -o json | jq '.items[] | select(.differences != [])'", "only what differs"],
+    ],
+  },
+  {
+    name: "bgp",
+    description: "list the BGP peers: state, since when, routes, last error, BFD, graceful restart",
+    watch: true,
+    check: "a session is not up",
+    examples: [
+      ["flock bgp", "one line for each peer"],
+      ["flock bgp --watch", "while a router is restarted"],
+    ],
+  },
+  {
+    name: "anycast",
+    description: "list the anycast addresses: which pods serve them, and why others do not",
+    watch: true,
+    examples: [["flock anycast", "one line for each address and pod"]],
+  },
+  {
+    name: "config",
+    description: "show the configuration in force, and where each value comes from",
+    watch: true,
+    examples: [
+      ["flock config", "what somebody set"],
+      ["flock config -o wide", "also every built-in default"],
+    ],
+  },
+  {
+    name: "render",
+    description: "print what would be applied, and apply nothing",
+    argument: { name: "what", choices: ["bird", "routes"] },
+    examples: [
+      ["flock render bird", "BIRD's configuration, passwords hidden"],
+      ["flock render routes", "links' ends, next hops and routes, as lines for ip -batch"],
+    ],
+  },
+  {
+    name: "version",
+    description: "print the version, and the agent's when one answers",
+    examples: [["flock version -o json", "for a script"]],
+  },
+];
+
+/** Options as they were given. */
+export interface InspectOptions {
+  readonly command: InspectCommand;
+  readonly argument?: string;
+  readonly output: Output;
+  readonly socket: string;
+  readonly watch: boolean;
+  readonly check: boolean;
+}
+
+/** The socket unless told: the variable's, or the built-in default. */
+export function defaultSocket(env: (name: string) => string | undefined): string {
+  return env("FLOCK_SOCKET") || DEFAULT_SOCKET;
+}
+
+/**
+ * Reads a well-formed command line. Undefined: it is not one of these commands, or something about it is for
+ * the command line proper, which knows help and errors and takes much longer to load.
+ */
+export function parseInspectArgs(
+  args: readonly string[],
+  env: (name: string) => string | undefined,
+): InspectOptions | undefined {
+  const [name, ...rest] = args;
+  const command = INSPECT_COMMANDS.find((known) => known.name === name);
+  if (command === undefined) return undefined;
+  let output: Output = "table";
+  let socket = defaultSocket(env);
+  let [watch, check] = [false, false];
+  let argument: string | undefined;
+  for (let at = 0; at < rest.length; at++) {
+    const [word, inline] = splitOption(rest[at]!);
+    const value = (): string | undefined => inline ?? rest[++at];
+    if (word === "-o" || word === "--output") {
+      const format = OUTPUTS.find((known) => known === value());
+      if (format === undefined) return undefined;
+      output = format;
+    } else if (word === "--socket") socket = value() ?? "";
+    else if (inline !== undefined) return undefined;
+    else if (word === "--watch" && command.watch) watch = true;
+    else if (word === "--check" && command.check !== undefined) check = true;
+    else if (command.argument?.choices.includes(word) && argument === undefined) argument = word;
+    else return undefined;
+  }
+  const complete = (command.argument === undefined) === (argument === undefined);
+  return complete && !(watch && check) && isPath(socket)
+    ? { command, argument, output, socket, watch, check }
+    : undefined;
+}
+
+/** `--name=value` in two; everything else is a word. */
+function splitOption(word: string): readonly [string, string | undefined] {
+  const at = word.startsWith("--") ? word.indexOf("=") : -1;
+  return at < 0 ? [word, undefined] : [word.slice(0, at), word.slice(at + 1)];
+}
+
+function isPath(text: string): boolean {
+  return text.startsWith("/") && !/[\0\n]/.test(text);
+}

@@ -1,0 +1,79 @@
+/**
+ * Operators' commands on the command line proper: help, errors and suggestions. What they do is
+ * `inspect.ts`.
+ *
+ * @module
+ */
+import { Argument, type Command, Option } from "commander";
+import {
+  defaultSocket,
+  INSPECT_COMMANDS,
+  type InspectCommand,
+  type InspectOptions,
+  OUTPUTS,
+} from "./inspect_commands.ts";
+
+const EXIT_STATUS = `
+Exit status: 0 success; 1 it failed, as when no agent answers; 2 usage.`;
+
+/**
+ * Adds the commands.
+ *
+ * @param add makes a command of a name and a description
+ */
+export function addInspectCommands(
+  add: (name: string, description: string) => Command,
+  env: (name: string) => string | undefined,
+  run: (options: InspectOptions) => Promise<void>,
+): void {
+  for (const known of INSPECT_COMMANDS) {
+    const command = add(known.name, known.description);
+    if (known.argument !== undefined) {
+      const { name, choices } = known.argument;
+      command.addArgument(new Argument(`<${name}>`).choices([...choices]));
+    }
+    addInspectOptions(command, env);
+    if (known.watch) {
+      command.addOption(
+        new Option("--watch", "print it again whenever it changes, until interrupted")
+          .conflicts("check"),
+      );
+    }
+    if (known.check !== undefined) {
+      command.addOption(new Option("--check", `exit with 1 when ${known.check}`));
+    }
+    command.addHelpText("after", helpText(known));
+    command.action(async () => {
+      const given = command.opts<Partial<Omit<InspectOptions, "command">>>();
+      await run({
+        command: known,
+        argument: command.args[0],
+        output: given.output ?? "table",
+        socket: given.socket ?? "",
+        watch: given.watch ?? false,
+        check: given.check ?? false,
+      });
+    });
+  }
+}
+
+/** The options that every command which asks the agent has. */
+export function addInspectOptions(
+  command: Command,
+  env: (name: string) => string | undefined,
+): Command {
+  return command
+    .addOption(
+      new Option("-o, --output <FORMAT>", "how to print it").choices([...OUTPUTS]).default("table"),
+    )
+    .option("--socket <PATH>", "the agent's socket [FLOCK_SOCKET]", defaultSocket(env));
+}
+
+function helpText({ examples, check }: InspectCommand): string {
+  const width = Math.max(...examples.map(([command]) => command.length));
+  const lines = examples.map(([command, what]) => `  ${command.padEnd(width)}  # ${what}\n`);
+  const status = check === undefined
+    ? EXIT_STATUS
+    : EXIT_STATUS.replace("answers;", `answers, or with --check when ${check};`);
+  return `\nExamples:\n${lines.join("")}${status}`;
+}
