@@ -165,7 +165,7 @@ function restartCell({ gracefulRestart: { configured, negotiated } }: PeerItem):
 }
 
 function viewAnycast(
-  { items, drained, omitted }: AnycastList,
+  { items, drain, omitted }: AnycastList,
   { wide, colour }: ViewOptions,
 ): string {
   const head = drain.phase === "none"
