@@ -133,7 +133,8 @@ export function parseInspectArgs(
     const [word, inline] = splitOption(rest[at]!);
     const value = (): string | undefined => inline ?? rest[++at];
     if (word === "-o" || word === "--output") {
-      const format = OUTPUTS.find((known) => known === value());
+      const given = value();
+      const format = OUTPUTS.find((known) => known === given);
       if (format === undefined) return undefined;
       output = format;
     } else if (word === "--socket") socket = value() ?? "";

@@ -1,5 +1,10 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { AGENT_FLAGS, type AgentSettings, parseAgentSettings } from "./agent_settings.ts";
+import {
+  AGENT_FLAGS,
+  type AgentSettings,
+  parseAgentSettings,
+  settingOrigins,
+} from "./agent_settings.ts";
 import { DEFAULT_SOCKET, DEFAULT_STATE_DIR } from "./config.ts";
 
 type Flags = Readonly<Record<string, string | boolean>>;
@@ -138,4 +143,29 @@ Deno.test("parseAgentSettings() names every problem at once", () => {
     SyntaxError,
   );
   for (const name of ["--socket", "--state-dir", "--log-level"]) assert(message.includes(name));
+});
+
+Deno.test("settingOrigins() says of each setting who said it", () => {
+  const env: Env = { FLOCK_SOCKET: "/a/b.sock", FLOCK_LOG_LEVEL: "debug", NODE_NAME: "n7" };
+  const origins = settingOrigins(
+    { "log-level": "warn", "metrics-address": "", "no-sysctls": true },
+    (name) => env[name] || undefined,
+    () => "host",
+  );
+  assertEquals(origins.map(({ name }) => name), AGENT_FLAGS.map(({ name }) => `--${name}`));
+  const of = (name: string): unknown[] => {
+    const { value, from } = origins.find((one) => one.name === name)!;
+    return [value, from];
+  };
+  assertEquals(of("--socket"), ["/a/b.sock", "variable FLOCK_SOCKET"]);
+  assertEquals(of("--log-level"), ["warn", "flag"]);
+  assertEquals(of("--metrics-address"), ["", "flag"]);
+  assertEquals(of("--no-sysctls"), ["true", "flag"]);
+  assertEquals(of("--state-dir"), [DEFAULT_STATE_DIR, "built-in default"]);
+  assertEquals(of("--node"), ["n7", "variable NODE_NAME"]);
+  assertEquals(settingOrigins({}, () => undefined, () => "host")[0], {
+    name: "--node",
+    value: "host",
+    from: "host name",
+  });
 });

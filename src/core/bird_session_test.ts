@@ -26,8 +26,14 @@ const ALL = `0001 BIRD 2.0.12 ready.
            Long-lived graceful restart
              LL stale time: 0
          Session:          external AS4
+         Source address:   198.51.100.11
+         Hold timer:       7.171/9
        Channel ipv4
          State:          UP
+         Routes:         1 imported, 2 exported, 1 preferred
+         Route change stats:     received   rejected   filtered    ignored   accepted
+           Import updates:              5          0          3          0          2
+           Import withdraws:            1          0        ---          0          1
      
 1002-flock_bgp6_fe80__1 BGP        ---        start  2026-11-21 16:10:54  Active        Socket: Connection refused
 1006-  BGP state:          Active
@@ -52,6 +58,32 @@ Deno.test("parseSessions() has each BGP protocol with what was negotiated", () =
   assertEquals(first?.peerCapabilities, ["Multiprotocol", "Long-lived graceful restart"]);
   assertEquals(second?.localCapabilities, []);
   assertEquals([first?.lastError, second?.lastError], [undefined, "Socket: Connection refused"]);
+});
+
+Deno.test("parseSessions() has counts and times where there are any", () => {
+  const [first, , third] = parseSessions(parseBirdReply(ALL));
+  assertEquals(first?.routes, {
+    imported: 1,
+    exported: 2,
+    preferred: 1,
+    received: 5,
+    filtered: 3,
+  });
+  assertEquals([first?.since, first?.localAddress, first?.holdTime], [
+    "2026-11-21 16:10:54",
+    "198.51.100.11",
+    9,
+  ]);
+  // The peer said nothing of restarting; our own time is not its.
+  assertEquals(first?.peerRestartTime, undefined);
+  const both = ALL.replace("Long-lived graceful restart", "Graceful restart")
+    .replace("LL stale time: 0", "Restart time: 120");
+  assertEquals(parseSessions(parseBirdReply(both))[0]?.peerRestartTime, 120);
+  assertEquals([third?.routes, third?.localAddress, third?.holdTime], [
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });
 
 Deno.test("parseSessions() finds none where there are none", () => {
