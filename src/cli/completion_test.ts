@@ -38,13 +38,8 @@ Deno.test("flock completion bash completes commands, options and values", async 
   assertEquals(await completions(source, "status", "--output", "y"), ["yaml"]);
   assertEquals(await completions(source, "render", "r"), ["routes"]);
   assertEquals(await completions(source, "completion", ""), ["bash", "zsh", "fish"]);
-  assertEquals(
-    await completions(source, "status", "--socket", "/etc/passw"),
-    [
-      "/etc/passwd",
-      "/etc/passwd-",
-    ].filter((path) => exists(path)),
-  );
+  const files = await completions(source, "status", "--socket", "/etc/passw");
+  assert(files.includes("/etc/passwd"));
   assertEquals(await completions(source, "nosuch", ""), []);
 });
 
