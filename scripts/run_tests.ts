@@ -71,30 +71,56 @@ async function runCheck({ name, args }: Check): Promise<void> {
 }
 
 async function runTier(tier: Tier | RepeatTier): Promise<void> {
-  const { name, paths, permissions, timeoutMs } = tier;
+  const { name, paths, jobs = 1 } = tier;
   heading(name);
   const files = await tierFiles(tier);
+  // Without a path "deno test" would run all there is.
+  if (files.length === 0) return fail(`${name}: no test files in ${paths.join(", ")}`);
+  if (jobs === 1) return await runFiles(tier, { files, report: name, show: true });
+  // Each file in a process of its own: the next one begins when one has ended.
+  const waiting = [...files];
+  await Promise.all(Array.from({ length: jobs }, async () => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      const report = `${name}-${file.replaceAll("/", "-")}`;
+      await runFiles(tier, { files: [file], report, show: false });
+    }
+  }));
+}
+
+/** Runs files in one process, and counts what its report says. */
+async function runFiles(
+  tier: Tier | RepeatTier,
+  options: {
+    readonly files: readonly string[];
+    /** Name of the report. */
+    readonly report: string;
+    /** Show what it prints while it runs, not when it has ended. */
+    readonly show: boolean;
+  },
+): Promise<void> {
+  const { name, permissions, timeoutMs } = tier;
+  const { files, show } = options;
   const env = "env" in tier ? { ...Deno.env.toObject(), ...tier.env } : undefined;
   // A test has the same name each time it is run.
   const label = (test: string): string => env === undefined ? test : `${name}: ${test}`;
-  // Without a path "deno test" would run all there is.
-  if (files.length === 0) return fail(`${name}: no test files in ${paths.join(", ")}`);
-  const report = `${REPORTS}/${name}.xml`;
+  const what = show ? name : `${name}: ${files.join(", ")}`;
+  const report = `${REPORTS}/${options.report}.xml`;
   // The types were checked above, for all files at once.
   const flags = ["--no-prompt", "--no-check", "--quiet", `--junit-path=${report}`, ...permissions];
   let status: string | undefined;
   try {
-    const { code } = await run([Deno.execPath(), "test", ...flags, ...files], {
-      show: true,
+    const { code, stdout, stderr } = await run([Deno.execPath(), "test", ...flags, ...files], {
+      show,
       timeoutMs,
       env,
     });
+    if (!show) say(stderr + stdout);
     if (code !== 0) status = `ended with status ${code}`;
   } catch (error) {
     status = error instanceof Error ? error.message : String(error);
   }
   const text = await Deno.readTextFile(report).catch(ignoreNotFound);
-  if (text === undefined) return fail(`${name}: no report (${status ?? "ended with status 0"})`);
+  if (text === undefined) return fail(`${what}: no report (${status ?? "ended with status 0"})`);
   const counts = countTests(text);
   const broken = await brokenFiles(
     files.filter((file) => !counts.files.includes(file)),
@@ -105,7 +131,7 @@ async function runTier(tier: Tier | RepeatTier): Promise<void> {
   for (const test of counts.failed) fail(label(test));
   for (const file of broken) fail(label(`${file}: did not load, or holds no test`));
   if (status !== undefined && counts.failed.length + broken.length === 0) {
-    fail(`${name}: ${status}`);
+    fail(`${what}: ${status}`);
   }
 }
 

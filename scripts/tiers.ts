@@ -18,7 +18,10 @@ export interface Tier {
   /** Test files, or directories of them. */
   readonly paths: readonly string[];
   readonly permissions: readonly string[];
+  /** Of the whole tier, or of each file where several run at once. */
   readonly timeoutMs: number;
+  /** So many files at a time, each in a process of its own; unless told all in one. */
+  readonly jobs?: number;
 }
 
 /** The files of another tier once more, under other circumstances. */
@@ -71,7 +74,14 @@ export const GATE_TIERS: readonly Tier[] = [
 
 /** What needs root (and says so where it is not), and the executable. */
 export const MACHINE_TIERS: readonly Tier[] = [
-  { name: "netns", paths: ["tests/netns"], permissions: ["--allow-all"], timeoutMs: 1_800_000 },
+  {
+    name: "netns",
+    paths: ["tests/netns"],
+    permissions: ["--allow-all"],
+    timeoutMs: 600_000,
+    // They wait more than they work, and each lab has namespaces of its own.
+    jobs: 3,
+  },
   { name: "e2e", paths: ["tests/e2e"], permissions: ["--allow-all"], timeoutMs: 1_200_000 },
 ];
 
@@ -84,7 +94,8 @@ export const REPEAT_TIERS: readonly RepeatTier[] = [
     name: "netns-kubernetes",
     paths: ["tests/netns"],
     permissions: ["--allow-all"],
-    timeoutMs: 1_200_000,
+    timeoutMs: 600_000,
+    jobs: 3,
     env: { FLOCK_TEST_SOURCE: "kubernetes" },
     except: {
       "tests/netns/anycast_ecmp_test.ts": TRAFFIC,

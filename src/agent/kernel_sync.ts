@@ -46,6 +46,8 @@ export class KernelSync {
   #present: OwnState | undefined;
   /** Ids that somebody else has next hops with. */
   readonly #foreignIds = new Set<number>();
+  /** What was there when that was known last. */
+  #seen: OwnState = new Map();
   #wanted: OwnState = new Map();
   /** What was wanted and in place after the last change, key → meaning. */
   #inPlace: ReadonlyMap<string, string> = new Map();
@@ -75,9 +77,10 @@ export class KernelSync {
 
   /** Reads the kernel. */
   async read(): Promise<KernelState> {
+    this.#seen = this.#present ?? this.#seen;
     this.#present = undefined;
     const kernel = await this.#ip.observe();
-    this.#present = observedState(kernel);
+    this.#present = withUntold(observedState(kernel), this.#seen);
     return kernel;
   }
 
@@ -206,6 +209,19 @@ export class KernelSync {
       return []; // it is for a log line
     }
   }
+}
+
+/**
+ * A group that the kernel has changed, because a link went, has to be made again even if it is as it
+ * should be: nobody was told of its IPv4 routes. BIRD, which looks at them when a link goes down, may have
+ * seen the next hop that was about to go, and dropped the route until its next scan.
+ */
+function withUntold(present: OwnState, seen: OwnState): OwnState {
+  return new Map([...present].map(([key, object]) => {
+    const before = object.kind === "group" ? seen.get(key)?.text : undefined;
+    const isUntold = before !== undefined && before !== object.text;
+    return [key, isUntold ? { ...object, text: "" } : object];
+  }));
 }
 
 /** What a text says but for the group's id: another one is taken where somebody else has taken ours. */

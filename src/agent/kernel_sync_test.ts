@@ -271,6 +271,23 @@ Deno.test("KernelSync asks for what is in the way of a few routes only", async (
   assert(asked > 0 && asked <= 16, `${asked} processes`);
 });
 
+Deno.test("KernelSync makes a group again that the kernel changed when a link went", async () => {
+  using f = new Fixture();
+  await f.sync(PODS);
+  f.ip.foreign(`link del ${PODS[0]!.hostIfname}`);
+  const before = f.ip.lines.length;
+  await f.sync(PODS.slice(1));
+  assertEquals(
+    f.ip.lines.slice(before).filter((line) => /^nexthop replace .* group /.test(line)).length,
+    1,
+  );
+  assertEquals(f.ip.lines.slice(before).filter((line) => line.startsWith("route add")), []);
+  // Once.
+  const after = f.ip.lines.length;
+  await f.sync(PODS.slice(1));
+  assertEquals(f.ip.lines.slice(after), []);
+});
+
 Deno.test("KernelSync takes no id that somebody else has", async () => {
   using f = new Fixture();
   await f.sync(PODS.slice(0, 2));

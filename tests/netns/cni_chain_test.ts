@@ -8,6 +8,7 @@ import type { Host } from "../../src/lab/host.ts";
 import { until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
 import { createCniHost, createTestPod, EXECUTABLE, picture, withoutLo } from "./cni_host.ts";
+import { deafen } from "./node_probe.ts";
 import { addToList, checkList, type Conflist, deleteFromList } from "./conflist_driver.ts";
 
 const NEEDS = ["root", "bird", "referencePlugins"] as const;
@@ -88,6 +89,7 @@ for (const cniVersion of ["0.3.1", "1.0.0"]) {
     await t.step("CHECK passes on the list, and names what is ours in it", async () => {
       if (cniVersion < "0.4.0") return;
       assertEquals((await checkList(list, node, pod, result)).filter(isNotKnown), []);
+      await deafen(node);
       await node.ip("neigh", "flush", "dev", hostIfname, "nud", "permanent");
       const [problem, ...more] = (await checkList(list, node, pod, result)).filter(isNotKnown);
       assertEquals(more, []);
