@@ -17,7 +17,7 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
   await main();
 } else {
   const yaml = () => import("./src/std.ts");
-  const { quick } = await import("./src/cli/quick.ts");
+  const { quick, runInspect } = await import("./src/cli/quick.ts");
   const done = await quick(Deno.args, yaml);
   if (done !== undefined) Deno.exit(done);
   const { main } = await import("./src/cli/main.ts");
@@ -34,7 +34,7 @@ if (Deno.args.length === 0 && Deno.env.get("CNI_COMMAND")) {
     drain: async (...given) => (await import("./src/cli/drain.ts")).drain(...given),
     undrain: async (...given) => (await import("./src/cli/drain.ts")).undrain(...given),
     doctor: async (...given) => (await import("./src/cli/doctor.ts")).doctor(...given),
-    inspect: async (given) => await (await import("./src/cli/quick.ts")).runInspect(given, yaml),
+    inspect: (given) => runInspect(given, yaml),
     demo: async (...given) => (await import("./src/cli/demo.ts")).demo(...given),
   });
   Deno.exit(status);

@@ -138,6 +138,12 @@ Deno.test("architecture: the plugin's sources load nothing from npm or node", ()
   assertEquals(loaded.includes("src/io/socket.ts"), true, "the walk went nowhere");
 });
 
+Deno.test("architecture: the fast way of operators' commands loads nothing from npm or node", () => {
+  const loaded = [...closure(imports, "src/cli/quick.ts", { dynamic: true })];
+  assertEquals(loaded.filter((name) => !name.startsWith("src/")), []);
+  assertEquals(loaded.includes("src/io/socket.ts"), true, "the walk went nowhere");
+});
+
 Deno.test("architecture: the Kubernetes client is loaded with an API server only", () => {
   for (const start of ["src/agent/main.ts", "src/cli/main.ts"]) {
     const loaded = [...closure(imports, start, { dynamic: true })];
@@ -147,20 +153,24 @@ Deno.test("architecture: the Kubernetes client is loaded with an API server only
   assertEquals(loaded.has("npm:@kubernetes/client-node"), true, "the walk went nowhere");
 });
 
-Deno.test("architecture: the built plugin is one file, and nothing is loaded before it is known what to be", async (t) => {
+Deno.test("architecture: the built plugin and the fast way are one file each, and nothing is loaded before it is known what to be", async (t) => {
   const dir = await Deno.makeTempDir();
   try {
     await bundle(dir);
-    await t.step("plugin.js imports nothing", async () => {
-      assertEquals((await importsOf(`${dir}/plugin.js`)).map(show), []);
-    });
+    for (const alone of ["plugin.js", "quick.js"]) {
+      await t.step(`${alone} imports nothing`, async () => {
+        assertEquals((await importsOf(`${dir}/${alone}`)).map(show), []);
+      });
+    }
     const built = await importsOf(`${dir}/main.js`);
     await t.step("main.js imports nothing statically", () => {
       assertEquals([...closure(built, `${dir}/main.js`, { dynamic: false })], [`${dir}/main.js`]);
     });
-    await t.step("main.js names the built plugin, and nobody else does", () => {
-      const plugin = built.filter((i) => i.to === `${dir}/plugin.js`);
-      assertEquals(plugin.map((i) => [i.from, i.dynamic]), [[`${dir}/main.js`, true]]);
+    await t.step("main.js names the files that are built alone, and nobody else does", () => {
+      for (const alone of ["plugin.js", "quick.js"]) {
+        const named = built.filter((i) => i.to === `${dir}/${alone}`);
+        assertEquals(named.map((i) => [i.from, i.dynamic]), [[`${dir}/main.js`, true]], alone);
+      }
     });
     await t.step("nothing is left outside of the bundle", () => {
       const outside = built.filter((i) => !i.to.startsWith(`${dir}/`) && !i.to.startsWith("node:"));

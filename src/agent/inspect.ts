@@ -238,8 +238,8 @@ async function anycastOf(options: InspectOptions): Promise<AnycastList> {
       announced: bird.running ? exportedTo.length > 0 : undefined,
       exportedTo,
       groupId: route?.kernel?.groupId,
-      nextHops: address.legs.map((leg) => ({ pod: byLink.get(leg.dev) ?? "", ...leg })),
-      pods: address.pods,
+      nextHops: address.legs.map((leg) => ({ pod: byLink.get(leg.dev) ?? "", ...leg })).sort(byPod),
+      pods: address.pods.toSorted(byPod),
     };
   });
   return { kind: "AnycastList", drain: drainView(options), ...limited(items) };
@@ -357,6 +357,10 @@ function bothRestart({ localCapabilities, peerCapabilities }: BirdSession): bool
 
 function podName({ namespace, podName, containerId }: Attachment): string {
   return namespace === "" ? containerId : `${namespace}/${podName}`;
+}
+
+function byPod(a: { readonly pod: string }, b: { readonly pod: string }): number {
+  return a.pod < b.pod ? -1 : a.pod > b.pod ? 1 : 0;
 }
 
 function sameAddress(a: string, b: string): boolean {

@@ -125,26 +125,22 @@ async function birdRoutes(
   sources: FactSources,
 ): Promise<[BirdLook, Parameters<typeof compareRoutes>[0]["bird"]]> {
   const { birdc, node } = sources;
-  const bird = await lookAtBird(sources);
-  if (!bird.running) return [bird, undefined];
-  const up = (node.config?.bgp.peers ?? []).filter(({ address }) =>
-    bird.sessions.some(({ name, state }) =>
-      name === birdPeerName(address) && state === "Established"
-    )
-  );
+  const peers = node.config?.bgp.peers ?? [];
   try {
-    const [lists, exports] = await Promise.all([
-      Promise.all(OUR_PROTOCOLS.map((name) => birdc.routesFrom(name))),
-      Promise.all(up.map(async ({ address }): Promise<ExportView> => {
-        const told = await birdc.routesTo(birdPeerName(address));
-        return {
-          peer: formatAddress(address),
-          family: address.family,
-          prefixes: new Set(told.map(({ dst }) => dst)),
-        };
-      })),
+    // All at once: each is a process, and a peer that is not up has nothing to tell.
+    const [bird, routes, told] = await Promise.all([
+      lookAtBird(sources),
+      birdc.routesFrom(OUR_PROTOCOLS),
+      Promise.all(peers.map(({ address }) => birdc.routesTo(birdPeerName(address)))),
     ]);
-    return [bird, { routes: lists.flat(), exports }];
+    if (!bird.running) return [bird, undefined];
+    const exports = peers.flatMap(({ address }, n): ExportView[] => {
+      const session = bird.sessions.find(({ name }) => name === birdPeerName(address));
+      if (session?.state !== "Established") return [];
+      const prefixes = new Set(told[n]!.map(({ dst }) => dst));
+      return [{ peer: formatAddress(address), family: address.family, prefixes }];
+    });
+    return [bird, { routes, exports }];
   } catch (error) {
     return [{ running: false, error: messageOf(error) }, undefined];
   }

@@ -133,7 +133,7 @@ class Fixture {
             ...this.session,
           }]),
         bfdSessions: () => bird([{ peer: PEER, state: "Up" }]),
-        routesFrom: (name) => bird(name === "flock_node6" ? [{ dst: NODE, ...route }] : []),
+        routesFrom: () => bird([{ dst: NODE, ...route }]),
         routesTo: () => bird([{ dst: NODE, ...route }]),
       },
       speaker: { state: { applied: true } },

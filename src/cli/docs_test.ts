@@ -19,6 +19,7 @@ import { parseNodeConfig } from "../core/node_config.ts";
 import { nodeConfigSpecSchema } from "../core/node_config_schema.ts";
 import { parseObject } from "../core/manifest.ts";
 import { parseYamlDocuments } from "../std.ts";
+import { INSPECT_COMMANDS } from "./inspect_commands.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const read = (path: string): Promise<string> => Deno.readTextFile(new URL(path, ROOT));
@@ -70,6 +71,39 @@ async function assertOptions(page: string, commands: readonly string[]): Promise
     assertEquals(listed.sort(), options.sort(), command);
   }
 }
+
+Deno.test("docs: cmd-inspect.md has every command and every option, with the defaults", async () => {
+  const page = await read("docs/cmd-inspect.md");
+  const section = /<!-- commands: .*?-->(.*)<!-- \/commands -->/s.exec(page)?.[1] ?? "";
+  assertEquals(
+    rowsOf(section).slice(1).map(([command, watch, check]) => [command, watch, check]),
+    INSPECT_COMMANDS.flatMap(({ name, argument, watch, check = "" }) =>
+      (argument?.choices ?? [""]).map((choice) => [
+        `\`flock ${`${name} ${choice}`.trim()}\``,
+        watch ? "yes" : "",
+        check,
+      ])
+    ),
+  );
+  const listed = new Map(
+    rowsOf(page).filter(([first = ""]) => first.startsWith("`--"))
+      .map(([first = "", , fallback = ""]) => [first, fallback]),
+  );
+  assertEquals(listed.get("`--socket <PATH>`"), `\`${DEFAULT_SOCKET}\``);
+  for (const { name, watch, check, examples } of INSPECT_COMMANDS) {
+    const help = await helpOf(name);
+    for (const option of listed.keys()) {
+      const has = option === "`--watch`"
+        ? watch === true
+        : option === "`--check`"
+        ? check !== undefined
+        : true;
+      assertEquals(help.includes(option.replaceAll("`", "")), has, `${name} ${option}`);
+    }
+    for (const [example] of examples) assert(help.includes(`  ${example}`), example);
+    assert(help.includes("Exit status: 0 success; 1 it failed"), name);
+  }
+});
 
 Deno.test("docs: cmd-doctor.md has every check and every option, with the defaults", async () => {
   const page = await read("docs/cmd-doctor.md");

@@ -134,19 +134,19 @@ function isWrong(answer: Inspection): boolean {
 function describeFailure(error: unknown, { command, socket }: InspectOptions): string {
   const line = (message: string, hint: string): string => `error: ${message}\n${hint}\n`;
   if (error instanceof AgentAbsentError) {
-    const message = `Cannot ask the agent: nothing answers at "${socket}"`;
+    const { cause } = error;
+    if (cause instanceof Deno.errors.PermissionDenied || cause instanceof Deno.errors.NotCapable) {
+      return line(
+        `Cannot ask the agent: no permission for "${socket}"`,
+        "Only root may: run it with sudo.",
+      );
+    }
     return line(
-      message,
-      error.cause instanceof Deno.errors.NotFound
+      `Cannot ask the agent: nothing answers at "${socket}"`,
+      cause instanceof Deno.errors.NotFound
         ? "There is no such socket. Is the agent running on this host (flock agent; in a cluster the DaemonSet\n" +
           "flock-agent)? If its socket is elsewhere: --socket PATH or FLOCK_SOCKET."
         : "The socket is there, and nobody behind it: the agent has ended. Its log says why.",
-    );
-  }
-  if (error instanceof Deno.errors.PermissionDenied || error instanceof Deno.errors.NotCapable) {
-    return line(
-      `Cannot ask the agent: no permission for "${socket}"`,
-      "Only root may: run it with sudo.",
     );
   }
   if (error instanceof CniError && error.code === CniCode.invalidEnvironment) {

@@ -83,8 +83,8 @@ export interface BirdInspection {
   sessions(): Promise<readonly BirdSession[]>;
   /** BFD sessions; none without BFD. */
   bfdSessions(): Promise<readonly BfdSession[]>;
-  /** Routes that come from a protocol; none when there is no such protocol. */
-  routesFrom(protocol: string): Promise<readonly BirdRoute[]>;
+  /** Routes of all tables that come from some protocols; one that does not exist has none. */
+  routesFrom(protocols: readonly string[]): Promise<readonly BirdRoute[]>;
   /** Routes that a protocol is told of; none as long as its channel is not up. */
   routesTo(protocol: string): Promise<readonly BirdRoute[]>;
 }
@@ -144,8 +144,10 @@ export function createBirdc(
     async protocols() {
       return parseProtocols(await command("list BIRD's protocols", "show", "protocols"));
     },
-    async routesFrom(protocol) {
-      return parseBirdRoutes(await ask("show", "route", "protocol", protocol));
+    async routesFrom(protocols) {
+      // One filter: asked for by name, a protocol that does not exist is an error, and each is a process.
+      const filter = protocols.map((name) => `proto = ${quoted(name)}`).join(" || ");
+      return parseBirdRoutes(await command("list BIRD's routes", "show", "route", "where", filter));
     },
     async routesTo(protocol) {
       return parseBirdRoutes(await ask("show", "route", "exported", protocol));

@@ -59,3 +59,31 @@ export async function inParallel(
     while (next < count) await work(next++);
   }));
 }
+
+/** Times of the second and later of so many calls, in milliseconds. */
+export async function samples(
+  count: number,
+  call: () => Promise<Timed>,
+): Promise<readonly number[]> {
+  await call();
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) times.push((await call()).ms);
+  return times;
+}
+
+/**
+ * Times of Deno itself, with a program of no lines.
+ *
+ * @param dir directory for the program
+ */
+export async function emptyProgram(
+  dir: string,
+  netns: string,
+  count: number,
+): Promise<readonly number[]> {
+  const file = `${dir}/empty.js`;
+  await Deno.writeTextFile(file, "");
+  const argv = [Deno.execPath(), "run", "--no-config", "--no-lock", file];
+  const env = { DENO_DIR: `${dir}/deno`, DENO_NO_UPDATE_CHECK: "1" };
+  return await samples(count, () => timed({ netns, argv, env }));
+}

@@ -10,6 +10,7 @@
 import { requireKnown } from "../../scripts/options.ts";
 import { benchAllocator } from "./allocator_bench.ts";
 import { benchAnycast } from "./anycast_bench.ts";
+import { benchInspection } from "./inspection_bench.ts";
 import { benchKube } from "./kube_bench.ts";
 import { benchPlugin } from "./plugin_bench.ts";
 import { bestOf, isMissed, type Measurement, renderTable } from "./report.ts";
@@ -28,6 +29,7 @@ async function main(args: readonly string[]): Promise<number> {
       ...await benchPlugin(executable),
       ...await benchKube(executable),
       ...await benchAnycast(executable),
+      ...await benchInspection(executable),
       ...benchAllocator(),
     ]);
   }

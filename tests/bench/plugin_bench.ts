@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { createLab, type Lab } from "../../src/lab/lab.ts";
+import { createLab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
-import { inParallel, type Timed, timed } from "./exec.ts";
+import { emptyProgram, inParallel, samples, type Timed, timed } from "./exec.ts";
 import { type Measurement, median } from "./report.ts";
 
 const REFERENCE_DIR = "/usr/lib/cni";
@@ -24,7 +24,7 @@ export async function benchPlugin(executable: string): Promise<readonly Measurem
   await lab.start();
   const node = lab.nodes[0]!;
 
-  const empty = await emptyProgram(lab, node);
+  const empty = await emptyProgram(lab.dir, node.netns, ADDS);
   const status = await samples(ADDS, () => cni(node, executable, "STATUS"));
 
   const pods = await newPods(node, ADDS, "add");
@@ -106,23 +106,6 @@ function cni(
     env: node.cniEnv(verb, pod),
     stdin: JSON.stringify(node.netConf()),
   });
-}
-
-/** Deno itself, with a program of no lines. */
-async function emptyProgram(lab: Lab, node: Node): Promise<readonly number[]> {
-  const file = `${lab.dir}/empty.js`;
-  await Deno.writeTextFile(file, "");
-  const argv = [Deno.execPath(), "run", "--no-config", "--no-lock", file];
-  const env = { DENO_DIR: `${lab.dir}/deno`, DENO_NO_UPDATE_CHECK: "1" };
-  return await samples(ADDS, () => timed({ netns: node.netns, argv, env }));
-}
-
-/** Times of the second and later of so many calls. */
-async function samples(count: number, call: () => Promise<Timed>): Promise<readonly number[]> {
-  await call();
-  const times: number[] = [];
-  for (let i = 0; i < count; i++) times.push((await call()).ms);
-  return times;
 }
 
 /** Milliseconds of the first packet's way there and back. @throws {Error} when it is lost */
