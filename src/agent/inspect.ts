@@ -31,6 +31,7 @@ import type {
 } from "../core/inspection.ts";
 import type { BgpPeer } from "../core/node_config.ts";
 import type { ClusterSource } from "../core/objects.ts";
+import { observedState } from "../core/own_state.ts";
 import { poolSize } from "../core/pools.ts";
 import { differencesOf } from "../core/route_comparison.ts";
 import { diffState, renderState } from "../core/state_diff.ts";
@@ -132,7 +133,11 @@ async function statusOf(options: InspectOptions): Promise<Status> {
         : undefined,
     },
     drain: drainView(options),
-    differences: { count: differences.length, first: differences.slice(0, MAX_SHOWN) },
+    differences: {
+      computed: options.kernel.planned,
+      count: differences.length,
+      first: differences.slice(0, MAX_SHOWN),
+    },
     problems: recentProblems().slice(0, MAX_SHOWN)
       .map(({ at, ...rest }) => ({ at: new Date(at).toISOString(), ...rest })),
   };
@@ -175,6 +180,7 @@ async function routesOf(options: InspectOptions): Promise<RouteList> {
     kind: "RouteList",
     ...limited(comparison.items),
     objects: comparison.objects,
+    computed: options.kernel.planned,
     birdRunning: bird.running,
   };
 }
@@ -280,8 +286,14 @@ async function renderedOf(options: InspectOptions, what: string): Promise<Render
       };
     }
     case "routes": {
-      const { comparison: _, present } = await lookAtRoutes(options);
-      const { wanted } = options.kernel;
+      const { wanted, planned } = options.kernel;
+      if (!planned) {
+        throw new CniError(
+          CniCode.tryAgainLater,
+          "Cannot render routes: no pass over them was made yet",
+        );
+      }
+      const present = observedState(await options.ip.observe());
       const changes = diffState(wanted, present, pendingLinks(options.store.list()));
       return {
         kind: "Rendered",

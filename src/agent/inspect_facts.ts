@@ -33,7 +33,7 @@ const OUR_PROTOCOLS = ["flock_kernel6", "flock_kernel4", "flock_node6", "flock_n
 export interface FactSources {
   readonly node: Pick<NodeState, "config">;
   readonly store: Pick<Store, "list">;
-  readonly kernel: { readonly wanted: OwnState };
+  readonly kernel: { readonly wanted: OwnState; readonly planned: boolean };
   readonly anycast: () => readonly AnycastAddress[];
   readonly ip: Pick<Ip, "observe">;
   readonly birdc: Pick<Birdc, "status"> & BirdInspection;
@@ -84,7 +84,7 @@ async function lookOnce(sources: FactSources): Promise<RouteLook> {
   // What is wanted is taken after both were read: a route that came meanwhile is in it.
   return {
     comparison: compareRoutes({
-      wanted: kernel.wanted,
+      wanted: kernel.planned ? kernel.wanted : undefined,
       present,
       isPending: pendingLinks(attachments),
       attachments,

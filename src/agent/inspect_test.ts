@@ -48,6 +48,7 @@ class Fixture {
   notReady: string | undefined;
   error: string | undefined;
   phase: "none" | "withdrawn" = "none";
+  planned = true;
   absent = false;
   session: Partial<BirdSession> = {};
   /** What the kernel has, beside what is wanted of links. */
@@ -91,6 +92,7 @@ class Fixture {
       store: { list: () => this.attachments },
       kernel: {
         wanted: new Map([...wanted].filter(([, { kind }]) => kind === "route")),
+        planned: this.planned,
       },
       anycast: () => desired.anycast,
       ip: {
@@ -145,7 +147,7 @@ class Fixture {
 
 Deno.test("status tells of a healthy node that it is one", async () => {
   const status = await new Fixture().ask<Status>("status");
-  assertEquals(status.differences, { count: 0, first: [] });
+  assertEquals(status.differences, { computed: true, count: 0, first: [] });
   assertEquals([status.ready, status.pods, status.peers], [true, 1, { total: 1, established: 1 }]);
   assertEquals(status.prefixes, [
     { prefix: NODE, family: "ipv6", allocated: 1, capacity: "18446744073709551616" },
@@ -172,7 +174,11 @@ Deno.test("status tells what is wrong", async () => {
   const status = await f.ask<Status>("status");
   assertEquals([status.ready, status.notReady], [false, f.notReady]);
   assertEquals([status.nodeConfig.accepted, status.nodeConfig.refused], [false, f.error]);
-  assertEquals(status.differences, { count: 1, first: [`${POD}: the kernel does not have it`] });
+  assertEquals(status.differences, {
+    computed: true,
+    count: 1,
+    first: [`${POD}: the kernel does not have it`],
+  });
   assertEquals([status.bird.running, status.bird.error], [
     false,
     "Cannot reach BIRD: it is absent",
@@ -212,6 +218,19 @@ Deno.test("routes have what differs first, and go on without BIRD", async () => 
   f.absent = true;
   const without = await f.ask<RouteList>("routes");
   assertEquals([without.birdRunning, without.items[1]?.bird], [false, undefined]);
+});
+
+Deno.test("nothing differs as long as nobody knows what is wanted", async () => {
+  const f = new Fixture();
+  f.planned = false;
+  const { items, computed } = await f.ask<RouteList>("routes");
+  assertEquals([computed, items.length, items.flatMap((one) => one.differences)], [false, 2, []]);
+  assertEquals(items.map(({ desired, kernel }) => [desired, kernel?.metric]), [
+    [undefined, 2_000],
+    [undefined, 16],
+  ]);
+  const { differences } = await f.ask<Status>("status");
+  assertEquals(differences, { computed: false, count: 0, first: [] });
 });
 
 Deno.test("routes are limited, and say how many were left out", async () => {
@@ -277,6 +296,12 @@ Deno.test("render gives lines of ip, refuses what it does not know, and waits fo
   assertEquals(routes.inForce, true);
   const bird = await assertRejects(() => f.ask("render", "bird"), CniError);
   assertEquals(bird.code, 11);
+  f.planned = false;
+  const early = await assertRejects(() => f.ask("render", "routes"), CniError);
+  assertEquals([early.code, early.message], [
+    11,
+    "Cannot render routes: no pass over them was made yet",
+  ]);
   const nft = await assertRejects(() => f.ask("render", "nft"), CniError);
   assertEquals([nft.code, nft.message], [
     4,

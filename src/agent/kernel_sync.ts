@@ -49,6 +49,7 @@ export class KernelSync {
   /** What was there when that was known last. */
   #seen: OwnState = new Map();
   #wanted: OwnState = new Map();
+  #planned = false;
   /** What was wanted and in place after the last change, key → meaning. */
   #inPlace: ReadonlyMap<string, string> = new Map();
   /** Failures of the last change, each as JSON: they are told when they are news. */
@@ -75,6 +76,11 @@ export class KernelSync {
     return this.#wanted;
   }
 
+  /** It was computed since the agent started. Without a NodeConfig it is not. */
+  get planned(): boolean {
+    return this.#planned;
+  }
+
   /** Reads the kernel. */
   async read(): Promise<KernelState> {
     this.#seen = this.#present ?? this.#seen;
@@ -93,6 +99,7 @@ export class KernelSync {
     const present = this.#present ?? new Map();
     const options = { foreignIds: this.#foreignIds, sticky: this.#sticky };
     this.#wanted = ownState(desired, present, options);
+    this.#planned = true;
     return diffState(this.#wanted, present, isPending);
   }
 

@@ -121,7 +121,7 @@ function isWrong(answer: Inspection): boolean {
     case "Status":
       return !isHealthy(answer);
     case "RouteList":
-      return answer.objects.length > 0 ||
+      return !answer.computed || answer.objects.length > 0 ||
         answer.items.some(({ differences }) => differences.length > 0);
     case "PeerList":
       return answer.items.some(({ state }) => state !== "Established");

@@ -22,6 +22,7 @@ const ROUTES: RouteList = {
     differences: ["the kernel does not have it"],
   }],
   objects: [],
+  computed: true,
   birdRunning: true,
 };
 
@@ -106,6 +107,8 @@ Deno.test("inspect() ends with 1 where --check finds something", async () => {
   assertEquals((await against(answer(ROUTES), "routes", { check: true })).status, 1);
   const good = { ...ROUTES, items: [] };
   assertEquals((await against(answer(good), "routes", { check: true })).status, 0);
+  const unknown = { ...good, computed: false };
+  assertEquals((await against(answer(unknown), "routes", { check: true })).status, 1);
   const objects = { ...good, objects: ["link x"] };
   assertEquals((await against(answer(objects), "routes", { check: true })).status, 1);
 });

@@ -78,7 +78,7 @@ function viewAllocations({ items, omitted }: AllocationList, options: ViewOption
 }
 
 function viewRoutes(list: RouteList, { wide, colour }: ViewOptions): string {
-  const { items, objects, birdRunning, omitted } = list;
+  const { items, objects, birdRunning, computed, omitted } = list;
   const there = (is: boolean, should: boolean): Cell =>
     is === should
       ? { text: is ? "yes" : "-", tone: is ? "good" : "faint" }
@@ -87,9 +87,12 @@ function viewRoutes(list: RouteList, { wide, colour }: ViewOptions): string {
   const rows = items.map((item): Cell[] => [
     item.dst,
     item.purpose,
-    there(item.desired !== undefined, item.desired !== undefined),
-    kernelCell(item),
-    birdRunning ? there(item.bird !== undefined, item.announce) : unknown,
+    computed ? there(item.desired !== undefined, item.desired !== undefined) : unknown,
+    computed || item.kernel === undefined ? kernelCell(item) : "yes",
+    !birdRunning ? unknown : there(
+      item.bird !== undefined,
+      computed ? item.announce : item.bird !== undefined,
+    ),
     !birdRunning
       ? unknown
       : item.exportedTo.join(",") || (item.announce ? { text: "none", tone: "warn" } : "-"),
@@ -104,6 +107,7 @@ function viewRoutes(list: RouteList, { wide, colour }: ViewOptions): string {
     : renderTable([...headings, "DIFFERENCE", ...more], rows, colour);
   const wrong = objects.map((text) => [{ text, tone: "bad" } as const]);
   return (wrong.length === 0 ? "" : renderTable(["OTHER DIFFERENCES"], wrong, colour) + "\n") +
+    (computed ? "" : "What is wanted is not known: no pass over the routes was made yet.\n\n") +
     (birdRunning ? "" : "BIRD does not answer: what it has and announces is not known.\n\n") +
     table + omittedLine(omitted);
 }

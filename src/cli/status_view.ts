@@ -10,7 +10,8 @@ import { type Cell, renderFacts, type Tone, toned } from "./table.ts";
 /** True when everything is as it should be. */
 export function isHealthy({ ready, peers, differences, bird, nodeConfig }: Status): boolean {
   return ready && nodeConfig.accepted && bird.running && bird.applied &&
-    peers.established === peers.total && differences.count === 0;
+    peers.established === peers.total && differences.computed &&
+    differences.count === 0;
 }
 
 /** The screen. */
@@ -44,14 +45,7 @@ export function viewStatus(status: Status, { wide, colour, now }: ViewOptions): 
     ],
     ["Anycast", `${anycast.announced ?? "an unknown number"} of ${anycast.total} announced`],
     ["Drained", drainCell(status.drain, now)],
-    [
-      "Differences",
-      judged(
-        differences.count === 0,
-        status.settled ? "none" : "none, and no pass over the routes has ended yet",
-        `${differences.count} (flock routes)`,
-      ),
-    ],
+    ["Differences", differencesCell(status)],
     ...differences.first.map((text) => ["", { text, tone: "bad" }] as const),
   ];
   const shown = wide ? problems : problems.slice(0, 3);
@@ -97,7 +91,7 @@ function birdCell({ bird }: Status, now: Date): Cell {
 }
 
 function drainCell({ phase, since: at, withdrawsAt }: Status["drain"], now: Date): Cell {
-  const ago = at === undefined ? "" : `, since ${since(at, now)}`;
+  const ago = at === undefined ? "" : `, for ${since(at, now)}`;
   switch (phase) {
     case "none":
       return "no";
@@ -108,6 +102,14 @@ function drainCell({ phase, since: at, withdrawsAt }: Status["drain"], now: Date
     case "withdrawn":
       return { text: `yes${ago}: no anycast address is announced (flock undrain)`, tone: "warn" };
   }
+}
+
+function differencesCell({ differences: { computed, count }, settled }: Status): Cell {
+  if (!computed) return { text: "not known: no pass over the routes was made yet", tone: "bad" };
+  if (count > 0) return { text: `${count} (flock routes)`, tone: "bad" };
+  return settled
+    ? { text: "none", tone: "good" }
+    : { text: "none, but no pass over the routes has succeeded yet", tone: "warn" };
 }
 
 function useText({ prefix, allocated, capacity }: PrefixUse): string {

@@ -34,6 +34,8 @@ export interface Status {
   };
   readonly drain: DrainView;
   readonly differences: {
+    /** False: what is wanted has not been computed since the agent started, and nothing is compared. */
+    readonly computed: boolean;
     readonly count: number;
     /** The first few, each a sentence. */
     readonly first: readonly string[];
@@ -141,6 +143,8 @@ export interface RouteList {
   readonly items: readonly RouteItem[];
   /** Links' ends and next hops that are not as they should be, each a sentence. */
   readonly objects: readonly string[];
+  /** False: what is wanted has not been computed since the agent started, and nothing is compared. */
+  readonly computed: boolean;
   /** BIRD could be asked; else nothing is said of it. */
   readonly birdRunning: boolean;
   readonly omitted?: number;

@@ -25,7 +25,8 @@ export interface ExportView {
 
 /** What is compared. */
 export interface RouteFacts {
-  readonly wanted: OwnState;
+  /** Absent: nobody has computed it yet, and nothing is said to differ. */
+  readonly wanted?: OwnState;
   readonly present: OwnState;
   /** True for the link of an attachment that is being wired or torn down. */
   readonly isPending: (dev: string) => boolean;
@@ -55,8 +56,10 @@ interface Entry {
 
 /** Compares. */
 export function compareRoutes(facts: RouteFacts): RouteComparison {
-  const { wanted, present, isPending, bird } = facts;
-  const changes = diffState(wanted, present, isPending);
+  const { present, isPending, bird } = facts;
+  const wanted = facts.wanted ?? new Map<string, OwnObject>();
+  const isKnown = facts.wanted !== undefined;
+  const changes = isKnown ? diffState(wanted, present, isPending) : [];
   const entries = entriesOf(facts, changes);
   const birdByDst = new Map((bird?.routes ?? []).map((route) => [route.dst, route]));
   const known = new Set([...entries.values()].map(({ dst }) => dst));
@@ -92,7 +95,7 @@ export function compareRoutes(facts: RouteFacts): RouteComparison {
         ...(group !== undefined && stale.has(nexthopKey(group))
           ? [`next-hop group ${group} is not as it should be`]
           : []),
-        ...(bird === undefined ? [] : birdDifferences(announce, birdRoute)),
+        ...(isKnown && bird !== undefined ? birdDifferences(announce, birdRoute) : []),
         ...(announce && birdRoute !== undefined
           ? peers.filter((peer) => !told.includes(peer))
             .map(({ peer }) => `peer ${peer} is not told of it`)
@@ -115,7 +118,7 @@ export function differencesOf({ items, objects }: RouteComparison): readonly str
 }
 
 function entriesOf(
-  { wanted, present }: RouteFacts,
+  { wanted = new Map(), present }: RouteFacts,
   changes: readonly Change[],
 ): Map<string, Entry> {
   const entries = new Map<string, Entry>();
