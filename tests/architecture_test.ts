@@ -22,6 +22,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ["src/core/node_config_*", ["src/core/", "npm:zod"]],
   ["src/core/bird_config.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/conflist.ts", ["src/core/", "npm:eta", "templates/"]],
+  ["src/core/page.ts", ["src/core/", "npm:eta", "templates/"]],
   ["src/core/", ["src/core/"]],
   ["src/io/kube_credentials.ts", [
     "src/core/",

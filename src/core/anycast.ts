@@ -147,8 +147,8 @@ function lifeReason(
   return drained ? "the node is drained" : undefined;
 }
 
-/** A link that was set down is set up again; one whose other end is down takes nothing. */
-function linkReason(link: IpLink | undefined): string | undefined {
+/** Why a link takes nothing. One that was set down is set up again; one whose other end is down takes nothing. */
+export function linkReason(link: IpLink | undefined): string | undefined {
   if (link === undefined) return "its link is gone";
   return link.up && !link.carrier ? "its interface is down" : undefined;
 }

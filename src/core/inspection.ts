@@ -305,6 +305,64 @@ export interface VersionInfo {
   readonly agent?: { readonly version: string; readonly node: string; readonly startedAt: string };
 }
 
+/** The facts, in the order of the chain; an address that no pod has has only some of them. */
+export type FactName =
+  | "pod"
+  | "allocation"
+  | "eligible"
+  | "nextHop"
+  | "kernelRoute"
+  | "birdRoute"
+  | "filter"
+  | "exported"
+  | "lastChange";
+
+/** One fact. */
+export interface Fact {
+  readonly fact: FactName;
+  /** Unknown: it could not be asked. */
+  readonly state: "ok" | "broken" | "unknown";
+  /** The first of its chain that is broken. */
+  readonly firstBroken?: true;
+  readonly text: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * What an address is to this node: one that pods share, a pod's own (its primary one, or one that it
+ * asked for), one of the node's prefixes that no pod has, the node's or a peer's, another node's, or none
+ * of these.
+ */
+export type AddressRole = "anycast" | "pod" | "unused" | "node" | "otherNode" | "unknown";
+
+/** The chain of one address. */
+export interface ExplainedAddress {
+  /** Undefined for a pod that has none. */
+  readonly address?: string;
+  readonly role: AddressRole;
+  /** Every fact is there and ok. */
+  readonly ok: boolean;
+  /** The first fact that is broken. */
+  readonly broken?: FactName;
+  readonly facts: readonly Fact[];
+}
+
+/** `flock explain`: why an address is announced, or is not. */
+export interface Explanation {
+  readonly kind: "Explanation";
+  readonly node: string;
+  /** As it was asked: an address, or `namespace/name`. */
+  readonly target: string;
+  readonly ok: boolean;
+  readonly items: readonly ExplainedAddress[];
+}
+
+/** `flock status --html`: the page that shows the node. */
+export interface Page {
+  readonly kind: "Page";
+  readonly html: string;
+}
+
 /** Everything that an operation answers with. */
 export type Inspection =
   | Status
@@ -314,4 +372,6 @@ export type Inspection =
   | AnycastList
   | Config
   | Rendered
-  | VersionInfo;
+  | VersionInfo
+  | Explanation
+  | Page;
