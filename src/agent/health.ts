@@ -1,6 +1,7 @@
 /**
  * Health and metrics over HTTP. For the kubelet's probes: `/healthz` tells whether the agent turns,
- * `/readyz` whether it can serve. Bodies are for people: `ok`, or one reason per line with status 503.
+ * `/readyz` whether it can serve. Bodies are for people: `ok`, or one reason per line with status 503. `/` is the page that shows the
+ * node.
  *
  * A failing `/healthz` has the agent restarted, so nothing that a restart does not mend makes it fail: not
  * a bad NodeConfig, a BIRD that is away or an API server that is.
@@ -11,6 +12,7 @@ import { messageOf } from "../core/errors.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
 import type { Metrics } from "./metrics.ts";
+import type { MakePage } from "./page.ts";
 
 /** A pass that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
 const STUCK_MS = 120_000;
@@ -27,6 +29,8 @@ export interface HealthInput {
   };
   readonly birdc: Pick<Birdc, "status">;
   readonly metrics: Metrics;
+  /** The page that shows the node. */
+  readonly page: MakePage;
 }
 
 /** Answers a request. */
@@ -41,8 +45,16 @@ export async function answerHealth(request: Request, input: HealthInput): Promis
       return new Response(await input.metrics.render(), {
         headers: { "content-type": input.metrics.contentType },
       });
+    case "/":
+      return new Response(await input.page(), {
+        headers: {
+          "content-type": "text/html; charset=utf-8",
+          "cache-control": "no-store",
+          "x-content-type-options": "nosniff",
+        },
+      });
     default:
-      return reply(404, "there are /healthz, /readyz and /metrics");
+      return reply(404, "there are /, /healthz, /readyz and /metrics");
   }
 }
 

@@ -10,6 +10,7 @@ const well: HealthInput = {
   notReady: () => undefined,
   reconciler: { busyMs: 0, settled: true },
   birdc: birdUp,
+  page: () => Promise.resolve("<!DOCTYPE html>"),
   metrics: { contentType: "text/plain", render: () => Promise.resolve("flock_x_total 1\n") },
 };
 
@@ -21,6 +22,13 @@ async function ask(path: string, input: Partial<HealthInput> = {}): Promise<[num
 Deno.test("answerHealth() says ok when all is well", async () => {
   assertEquals(await ask("/healthz"), [200, "ok\n"]);
   assertEquals(await ask("/readyz"), [200, "ok\n"]);
+});
+
+Deno.test("answerHealth() serves the page, which is not kept", async () => {
+  const response = await answerHealth(new Request("http://node/"), well);
+  assertEquals([response.status, await response.text()], [200, "<!DOCTYPE html>"]);
+  assertEquals(response.headers.get("content-type"), "text/html; charset=utf-8");
+  assertEquals(response.headers.get("cache-control"), "no-store");
 });
 
 Deno.test("answerHealth() is alive but not ready while something lacks, and names all of it", async () => {

@@ -91,7 +91,8 @@ export function inspectOperations(options: InspectOptions): Readonly<Record<stri
   };
 }
 
-async function statusOf(options: InspectOptions): Promise<Status> {
+/** `flock status`. */
+export async function statusOf(options: InspectOptions): Promise<Status> {
   const { nodeName, startedAt, network, reconciler, source, node, settings, store } = options;
   const { comparison, bird } = await lookAtRoutes(options);
   const differences = differencesOf(comparison);
@@ -143,7 +144,8 @@ async function statusOf(options: InspectOptions): Promise<Status> {
   };
 }
 
-function allocationsOf({ store, source }: InspectOptions): AllocationList {
+/** `flock allocations`. */
+export function allocationsOf({ store, source }: InspectOptions): AllocationList {
   const podState = ({ namespace, podName, podUid }: Attachment): Allocation["podState"] => {
     const pod = namespace === "" ? undefined : source.pod(namespace, podName);
     if (pod === undefined || (podUid !== "" && pod.uid !== podUid)) return "unknown";
@@ -174,7 +176,8 @@ function allocationsOf({ store, source }: InspectOptions): AllocationList {
   };
 }
 
-async function routesOf(options: InspectOptions): Promise<RouteList> {
+/** `flock routes`. */
+export async function routesOf(options: InspectOptions): Promise<RouteList> {
   const { comparison, bird } = await lookAtRoutes(options);
   return {
     kind: "RouteList",
@@ -185,7 +188,8 @@ async function routesOf(options: InspectOptions): Promise<RouteList> {
   };
 }
 
-async function peersOf(options: InspectOptions): Promise<PeerList> {
+/** `flock bgp`. */
+export async function peersOf(options: InspectOptions): Promise<PeerList> {
   const { node, bgpInput } = options;
   const [bird, bfd] = await Promise.all([lookAtBird(options), lookAtBfd(options)]);
   const items = (node.config?.bgp.peers ?? []).map((peer): PeerItem => {
@@ -229,7 +233,8 @@ async function peersOf(options: InspectOptions): Promise<PeerList> {
   };
 }
 
-async function anycastOf(options: InspectOptions): Promise<AnycastList> {
+/** `flock anycast`. */
+export async function anycastOf(options: InspectOptions): Promise<AnycastList> {
   const { comparison, bird } = await lookAtRoutes(options);
   const byDst = new Map(comparison.items.map((item) => [item.dst, item]));
   const byLink = new Map(options.store.list().map((a) => [a.hostIfname, podName(a)]));

@@ -6,12 +6,14 @@
  * @module
  */
 import type { DesiredState } from "../core/desired_state.ts";
+import { describeRoute } from "../core/explain_known.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import type { OwnObject, OwnState } from "../core/own_objects.ts";
 import { observedState, ownState } from "../core/own_state.ts";
 import { type Change, diffState, withChanges } from "../core/state_diff.ts";
 import type { FailedLine, Ip, KernelState } from "../io/ip.ts";
 import { log } from "../log.ts";
+import type { ChangeLog } from "./change_log.ts";
 
 /** What is counted. */
 export interface RouteCounters {
@@ -43,6 +45,7 @@ export class KernelSync {
   readonly counters: RouteCounters = { reinstalls: 0, installFailures: 0, repairs: 0 };
   readonly #ip: Pick<Ip, "observe" | "change" | "routesTo">;
   readonly #sticky: boolean;
+  readonly #changes: Pick<ChangeLog, "note">;
   #present: OwnState | undefined;
   /** Ids that somebody else has next hops with. */
   readonly #foreignIds = new Set<number>();
@@ -60,9 +63,11 @@ export class KernelSync {
     options: {
       readonly ip: Pick<Ip, "observe" | "change" | "routesTo">;
       readonly sticky: boolean;
+      readonly changes: Pick<ChangeLog, "note">;
     },
   ) {
     this.#ip = options.ip;
+    this.#changes = options.changes;
     this.#sticky = options.sticky;
   }
 
@@ -161,15 +166,26 @@ export class KernelSync {
       } else log.debug(kind === "install" ? "Made next hop" : "Removed next hop", { object: text });
       return false;
     }
+    const note = (what: string, why: string): void => this.#changes.note({ subject, what, why });
+    // Of what pods share it is told elsewhere which of them began or stopped to serve it, and why.
+    const isShared = object.route?.shared ?? false;
     if (kind === "remove") {
-      if (this.#inPlace.has(key)) log.info("Removed route", { prefix: subject });
-      else log.warn("Removed stray route", { prefix: subject, route: text });
+      if (this.#inPlace.has(key)) {
+        log.info("Removed route", { prefix: subject });
+        if (!isShared) note("its route was removed", "it is wanted no more");
+      } else {
+        log.warn("Removed stray route", { prefix: subject, route: text });
+        note("a stray route was removed", "nobody wants it");
+      }
       return false;
     }
-    if (!isRepair) log.info("Installed route", { prefix: subject, route: text });
-    else {
+    if (!isRepair) {
+      log.info("Installed route", { prefix: subject, route: text });
+      if (!isShared) note("its route was installed", "it is wanted and was not there");
+    } else {
       this.counters.reinstalls++;
       log.warn("Reinstalled route that somebody else removed", { prefix: subject, route: text });
+      note("its route was installed again", "somebody else removed or changed it");
     }
     return isRepair;
   }
@@ -181,7 +197,7 @@ export class KernelSync {
       if (others.length === 0) continue;
       log.warn("Found other routes beside a reinstalled one", {
         prefix,
-        others: others.map(shown),
+        others: others.map(describeRoute),
       });
     }
   }
@@ -196,12 +212,16 @@ export class KernelSync {
       const others = n < MAX_TOLD && prefix !== undefined && /File exists/.test(reason)
         ? (await this.#othersTo(prefix)).filter((route) => route.metric === metric)
         : [];
+      if (prefix !== undefined) {
+        const why = [reason, ...others.map(describeRoute)].join("; ");
+        this.#changes.note({ subject: prefix, what: "its route could not be installed", why });
+      }
       if (others.length === 0) log.warn("Could not change route", { line, reason });
       else {
         log.warn("Could not install route: another one is in its place", {
           prefix,
           route: line,
-          others: others.map(shown),
+          others: others.map(describeRoute),
         });
       }
     }
@@ -234,9 +254,4 @@ function withUntold(present: OwnState, seen: OwnState): OwnState {
 /** What a text says but for the group's id: another one is taken where somebody else has taken ours. */
 function meaningOf({ kind, text }: OwnObject): string {
   return kind === "route" ? text.replace(/ nhid \d+/, " nhid") : text;
-}
-
-function shown({ protocol, dev, gateway, metric }: IpRoute): string {
-  const via = gateway === undefined ? "" : ` via ${gateway}`;
-  return `proto ${protocol}${via} dev ${dev ?? "none"} metric ${metric}`;
 }

@@ -18,6 +18,8 @@ const FOREIGN = [
   `nexthop add id ${GROUP_IDS + 7} via 2001:db8:25::1 dev eth0 proto static`,
 ];
 
+const NO_LOG = { note: () => {} };
+
 class Fixture implements Disposable {
   readonly ip = new FakeIp();
   readonly kernel: KernelSync;
@@ -37,7 +39,7 @@ class Fixture implements Disposable {
     });
     for (const name of ["eth0", ...PODS.map(({ hostIfname }) => hostIfname)]) this.ip.addLink(name);
     this.ip.foreign(...FOREIGN);
-    this.kernel = new KernelSync({ ip: this.ip, sticky: options.sticky ?? true });
+    this.kernel = new KernelSync({ ip: this.ip, sticky: options.sticky ?? true, changes: NO_LOG });
   }
 
   /** Makes what is there what it should be; without reading it first where that is not needed. */
@@ -261,6 +263,7 @@ Deno.test("KernelSync asks for what is in the way of a few routes only", async (
       routesTo: (prefix) => (asked++, ip.routesTo(prefix)),
     },
     sticky: true,
+    changes: NO_LOG,
   });
   await kernel.read();
   const links = new Map(ip.links);

@@ -27,11 +27,13 @@ import { AnnotationHolds } from "./annotation_holds.ts";
 import { BgpInput } from "./bgp_input.ts";
 import { BgpSpeaker } from "./bgp.ts";
 import { birdHealth } from "./bird_health.ts";
+import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { ConfigStatus } from "./config_status.ts";
 import { writeConflist } from "./conflist.ts";
 import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
+import { explainOperations } from "./explain.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { inspectOperations } from "./inspect.ts";
@@ -39,6 +41,7 @@ import { KernelSync } from "./kernel_sync.ts";
 import { createMetrics } from "./metrics.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
+import { createPage, inspectAll, pageOperations } from "./page.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
 import { withPodEvents } from "./pod_events.ts";
 import { PodNetwork } from "./pod_network.ts";
@@ -137,7 +140,8 @@ export async function runAgent(
   });
   const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords, attachments, drain });
   const refusals = new RefusalReport(writer);
-  const kernel = new KernelSync({ ip, sticky: support === "resilient" });
+  const changes = new ChangeLog(() => new Date());
+  const kernel = new KernelSync({ ip, sticky: support === "resilient", changes });
   const reconciler: Reconciler = new Reconciler({
     kernel,
     store,
@@ -147,6 +151,7 @@ export async function runAgent(
     speaker,
     drained: () => drain.withdrawn,
     onRefusals: (refused) => refusals.update(refused),
+    changes,
     intervalMs: settings.routeReconcileIntervalMs,
   });
 
@@ -193,30 +198,35 @@ export async function runAgent(
       await writeConflist(settings.conflist, settings);
     }
   };
-  using changes = new ChangeQueue(onSourceChange);
-  using _subscription = source.onChange(() => changes.add());
+  using sourceChanges = new ChangeQueue(onSourceChange);
+  using _subscription = source.onChange(() => sourceChanges.add());
 
+  const inspected = {
+    nodeName,
+    startedAt,
+    settings,
+    origins,
+    network,
+    reconciler,
+    source,
+    node,
+    store,
+    kernel,
+    anycast,
+    ip,
+    birdc,
+    speaker,
+    bgpInput,
+    drain,
+    changes,
+  };
+  const page = createPage(() => inspectAll(inspected), () => new Date());
   const operations = {
     ...cniOperations(network, birdHealth(birdc, node)),
     ...drainOperations(drain),
-    ...inspectOperations({
-      nodeName,
-      startedAt,
-      settings,
-      origins,
-      network,
-      reconciler,
-      source,
-      node,
-      store,
-      kernel,
-      anycast,
-      ip,
-      birdc,
-      speaker,
-      bgpInput,
-      drain,
-    }),
+    ...inspectOperations(inspected),
+    ...explainOperations(inspected),
+    ...pageOperations(page),
   };
   const server = stack.use(
     await serveAgent(
@@ -230,7 +240,7 @@ export async function runAgent(
   log.info("Serving", { socket: settings.socket });
   if (settings.metricsAddress !== undefined) {
     const metrics = createMetrics({ routes: kernel.counters });
-    const health = { notReady: () => network.notReady, reconciler, birdc, metrics };
+    const health = { notReady: () => network.notReady, reconciler, birdc, metrics, page };
     stack.use(serveHealth(settings.metricsAddress, health));
   }
 

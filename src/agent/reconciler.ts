@@ -12,20 +12,25 @@
  * @module
  */
 import type { AnycastAddress, Refusal } from "../core/anycast.ts";
+import {
+  announcedAddresses,
+  given,
+  isDemotion,
+  isRetirement,
+  prefixesOf,
+} from "../core/announcement_order.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { renderBirdConfig } from "../core/bird_config.ts";
-import { contains, formatAddress, parsePrefix, type Prefix } from "../core/cidr.ts";
-import { PROTO_ANNOUNCED, PROTO_LOCAL } from "../core/config.ts";
-import { type DesiredState, desiredState } from "../core/desired_state.ts";
+import { type DesiredState, desiredState, type Snapshot } from "../core/desired_state.ts";
 import type { IpEvent } from "../core/ip_events.ts";
 import { concernOf } from "../core/kernel_concern.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
-import type { OwnState } from "../core/own_objects.ts";
 import type { Change } from "../core/state_diff.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
+import type { ChangeLog } from "./change_log.ts";
 import { IdTakenError, type KernelSync } from "./kernel_sync.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
@@ -52,6 +57,7 @@ export interface ReconcilerOptions {
   readonly drained: () => boolean;
   /** Called with the addresses that may no longer be announced, at each computation. */
   readonly onRefusals: (refused: readonly Refusal[]) => void;
+  readonly changes: Pick<ChangeLog, "noteAnycast">;
   /** Milliseconds between periodic passes; 0: none. */
   readonly intervalMs: number;
   /** What tests replace: a clock in milliseconds that only goes forward, and waiting by it. */
@@ -111,6 +117,22 @@ export class Reconciler {
   /** The anycast addresses of this node's pods, as computed last. */
   get anycast(): readonly AnycastAddress[] {
     return this.#anycast;
+  }
+
+  /** What the desired state is computed from, as it is now; undefined when nothing is known yet. */
+  snapshot(): Snapshot | undefined {
+    const { store, source, node, drained } = this.#o;
+    if (node.config === undefined || !source.synced) return undefined;
+    return {
+      attachments: store.list(),
+      podOf: (attachment) => podOf(source, attachment),
+      links: new Map(node.kernel.links.map((link) => [link.ifname, link])),
+      nodePrefixes: node.nodePrefixes,
+      allowed: node.config.announce.allowed,
+      reserved: node.reserved,
+      drained: drained(),
+      leaving: this.#leaving,
+    };
   }
 
   /**
@@ -250,15 +272,16 @@ export class Reconciler {
   async #sync(
     options: { readonly read: boolean; readonly late: boolean },
   ): Promise<Outcome | undefined> {
-    const { kernel, store, source, node, drained } = this.#o;
+    const { kernel, store, node, changes: changeLog } = this.#o;
     if (options.read || kernel.present === undefined || this.#hasUnfinishedLinks()) {
       this.#readWith = new Set(store.list().filter(isCommitted).map(identityOf));
       node.kernel = await kernel.read();
     }
     // From here to the change nothing is waited for.
-    if (node.config === undefined || !source.synced) return undefined;
+    const snapshot = this.snapshot();
+    if (snapshot === undefined) return undefined;
     // What was attached while the kernel was read may have been seen in part: it has a pass of its own.
-    const attachments = store.list().map((a): Attachment =>
+    const attachments = snapshot.attachments.map((a): Attachment =>
       this.#readWith.has(identityOf(a)) ? a : { ...a, state: "pending" }
     );
     // What has the key of one that left may have been attached since.
@@ -266,17 +289,9 @@ export class Reconciler {
     for (const [key, left] of this.#leaving) {
       if (!there.has(identityOf(left))) this.#leaving.delete(key);
     }
-    const desired = desiredState({
-      attachments,
-      podOf: (attachment) => podOf(source, attachment),
-      links: new Map(node.kernel.links.map((link) => [link.ifname, link])),
-      nodePrefixes: node.nodePrefixes,
-      allowed: node.config.announce.allowed,
-      reserved: node.reserved,
-      drained: drained(),
-      leaving: this.#leaving,
-    });
+    const desired = desiredState({ ...snapshot, attachments });
     this.#anycast = desired.anycast;
+    changeLog.noteAnycast(desired.anycast);
     this.#o.onRefusals(desired.refused);
     const pending = new Set(
       attachments.filter((a) => a.state === "pending").map((a) => a.hostIfname),
@@ -339,45 +354,4 @@ function podOf(source: Pick<ClusterSource, "pod">, attachment: Attachment): Pod 
   const { namespace, podName, podUid } = attachment;
   const pod = namespace === "" ? undefined : source.pod(namespace, podName);
   return podUid === "" || pod?.uid === podUid ? pod : undefined;
-}
-
-/** Addresses of single pods that are announced by themselves. */
-function announcedAddresses({ routes }: DesiredState): readonly Prefix[] {
-  return routes.filter(({ protocol, legs }) => protocol === PROTO_ANNOUNCED && legs === undefined)
-    .map(({ dst }) => parsePrefix(dst));
-}
-
-/** A route of an address that a prefix is going to announce: it changes when BIRD has the prefix. */
-function isDemotion(
-  { kind, key, object: { subject, route } }: Change,
-  present: OwnState,
-  nodePrefixes: readonly Prefix[],
-): boolean {
-  return kind === "install" && route?.protocol === String(PROTO_LOCAL) &&
-    present.get(key)?.route?.protocol === String(PROTO_ANNOUNCED) &&
-    nodePrefixes.some((prefix) => contains(prefix, parsePrefix(subject)));
-}
-
-/** A prefix that pods still have addresses from: it goes when BIRD may announce these by themselves. */
-function isRetirement(
-  { kind, object: { subject, route } }: Change,
-  announced: readonly Prefix[],
-): boolean {
-  return kind === "remove" && route?.type === "unreachable" &&
-    announced.some((address) => contains(parsePrefix(subject), address));
-}
-
-function prefixesOf(changes: readonly Change[], wanted: Change["kind"]): Prefix[] {
-  return changes.filter(({ kind }) => kind === wanted)
-    .map(({ object: { subject } }) => parsePrefix(subject));
-}
-
-/**
- * Of the addresses that are announced by themselves, those that pods were given from prefixes the node
- * had then: they are announced also where a guard is set. What an annotation asked for has to be inside
- * what is allowed now.
- */
-function given(addresses: readonly Prefix[], attachments: readonly Attachment[]): Prefix[] {
-  const asked = new Set(attachments.flatMap((attachment) => attachment.asked ?? []));
-  return addresses.filter((prefix) => !asked.has(formatAddress(prefix)));
 }

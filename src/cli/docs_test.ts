@@ -6,6 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { z } from "zod";
 import { AGENT_FLAGS } from "../core/agent_settings.ts";
+import { FACT_NAMES } from "./explain_view.ts";
 import { ANNOTATION_KEYS } from "../core/annotations.ts";
 import {
   DEFAULT_BIRD_CONFIG,
@@ -78,7 +79,7 @@ Deno.test("docs: cmd-inspect.md has every command and every option, with the def
   assertEquals(
     rowsOf(section).slice(1).map(([command, watch, check]) => [command, watch, check]),
     INSPECT_COMMANDS.flatMap(({ name, argument, watch, check = "" }) =>
-      (argument?.choices ?? [""]).map((choice) => [
+      (argument?.pattern ? ["TARGET"] : argument?.choices ?? [""]).map((choice) => [
         `\`flock ${`${name} ${choice}`.trim()}\``,
         watch ? "yes" : "",
         check,
@@ -117,6 +118,21 @@ Deno.test("docs: cmd-doctor.md has every check and every option, with the defaul
     const shown = /^`(\/.*)`$/.exec(fallback)?.[1];
     if (shown !== undefined) assert(help.includes(`(default: "${shown}")`), option);
   }
+});
+
+Deno.test("docs: cmd-explain.md has every fact in its order, and every option", async () => {
+  const page = await read("docs/cmd-explain.md");
+  const section = /<!-- facts: .*?-->(.*)<!-- \/facts -->/s.exec(page)?.[1] ?? "";
+  assertEquals(
+    rowsOf(section).slice(1).map(([name, json]) => [json, name]),
+    Object.entries(FACT_NAMES).map(([json, name]) => [`\`${json}\``, name]),
+  );
+  const help = await helpOf("explain");
+  const options = [...help.matchAll(/(--(?!help)[\w-]+(?: <\w+>)?)/g)].map(([, name]) =>
+    `\`${name}\``
+  );
+  const listed = rowsOf(page).map(([first = ""]) => first).filter((c) => c.startsWith("`--"));
+  assertEquals(listed.sort(), [...new Set(options)].sort());
 });
 
 Deno.test("docs: README.md has the versions that flock doctor compares with", async () => {

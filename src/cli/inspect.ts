@@ -14,6 +14,8 @@ import { isHealthy } from "./status_view.ts";
 
 /** Milliseconds that the agent may take to answer. */
 const TIMEOUT_MS = 10_000;
+/** What an agent of an earlier release says. */
+const UNKNOWN_OPERATION = /operation .* is unknown/;
 /** Milliseconds between two looks of `--watch`. */
 const WATCH_MS = 2_000;
 
@@ -41,14 +43,14 @@ export async function inspect(options: InspectOptions, terminal: Terminal): Prom
   try {
     const answer = await ask(options);
     terminal.write(await render(answer, options.output, terminal));
-    return options.check && isWrong(answer) ? 1 : 0;
+    return (options.check || answer.kind === "Explanation") && isWrong(answer) ? 1 : 0;
   } catch (error) {
     terminal.writeError(describeFailure(error, options));
-    return 1;
+    return isUsage(error, options) ? 2 : 1;
   }
 }
 
-/** Asks the agent. Whether one answers or not, there is a version to tell. */
+/** The answer. Whether an agent answers or not, there is a version to tell. */
 async function ask(options: InspectOptions): Promise<Inspection> {
   if (options.command.name !== "version") return await askAgent(options);
   const answer = await askAgent(options).catch(() => undefined);
@@ -56,7 +58,8 @@ async function ask(options: InspectOptions): Promise<Inspection> {
   return { kind: "Version", version: VERSION, agent };
 }
 
-async function askAgent({ command, argument, socket }: InspectOptions): Promise<Inspection> {
+/** Asks the agent. */
+export async function askAgent({ command, argument, socket }: InspectOptions): Promise<Inspection> {
   const request = { op: command.name, ...(argument === undefined ? {} : { args: argument }) };
   return await callAgent(socket, request, {
     connectMs: 0,
@@ -115,6 +118,12 @@ async function render(answer: Inspection, output: Output, terminal: Terminal): P
   }
 }
 
+/** What the agent could not read is the operator's to mend. */
+function isUsage(error: unknown, { command }: InspectOptions): boolean {
+  return command.name === "explain" && error instanceof CniError &&
+    error.code === CniCode.invalidEnvironment && !UNKNOWN_OPERATION.test(error.message);
+}
+
 /** What `--check` is for. */
 function isWrong(answer: Inspection): boolean {
   switch (answer.kind) {
@@ -125,13 +134,15 @@ function isWrong(answer: Inspection): boolean {
         answer.items.some(({ differences }) => differences.length > 0);
     case "PeerList":
       return answer.items.some(({ state }) => state !== "Established");
+    case "Explanation":
+      return !answer.ok;
     default:
       return false;
   }
 }
 
 /** A failure, and what to do about it. */
-function describeFailure(error: unknown, { command, socket }: InspectOptions): string {
+export function describeFailure(error: unknown, { command, socket }: InspectOptions): string {
   const line = (message: string, hint: string): string => `error: ${message}\n${hint}\n`;
   if (error instanceof AgentAbsentError) {
     const { cause } = error;
@@ -150,7 +161,7 @@ function describeFailure(error: unknown, { command, socket }: InspectOptions): s
     );
   }
   if (error instanceof CniError && error.code === CniCode.invalidEnvironment) {
-    if (/operation .* is unknown/.test(error.message)) {
+    if (UNKNOWN_OPERATION.test(error.message)) {
       return line(
         `Cannot ask the agent for "${command.name}": it is of another release and does not know that`,
         `This is flock ${VERSION}; the agent's log says which release it is (Started agent).`,

@@ -15,12 +15,22 @@ export interface InspectCommand {
   /** Also the operation's on the socket. */
   readonly name: string;
   readonly description: string;
-  /** Values of its one argument. */
-  readonly argument?: { readonly name: string; readonly choices: readonly string[] };
+  /** Its one argument. */
+  readonly argument?: {
+    readonly name: string;
+    readonly description?: string;
+    /** Its values; none: whatever `pattern` takes. */
+    readonly choices: readonly string[];
+    readonly pattern?: RegExp;
+  };
+  /** It can write a page for a browser. */
+  readonly page?: true;
   /** It can be printed again whenever it changes. */
   readonly watch?: true;
   /** What `--check` makes of it: status 1 when this is so. */
   readonly check?: string;
+  /** Without `--check`, too: status 1 when this is so. */
+  readonly fails?: string;
   readonly examples: readonly (readonly [command: string, what: string])[];
 }
 
@@ -28,6 +38,7 @@ export interface InspectCommand {
 export const INSPECT_COMMANDS: readonly InspectCommand[] = [
   {
     name: "status",
+    page: true,
     description: "show on one screen whether this node works",
     watch: true,
     check: "pods cannot be attached, a peer is down, or routes differ",
@@ -35,6 +46,7 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
       ["flock status", "everything at a glance"],
       ["flock status --check -o json", "for a script: status 1 when something is wrong"],
       ["flock status --watch", "again every two seconds"],
+      ["flock status --html n1.html", "as a page for a browser"],
     ],
   },
   {
@@ -75,6 +87,27 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
     examples: [["flock anycast", "one line for each address and pod"]],
   },
   {
+    name: "explain",
+    description:
+      "explain why an address is announced or is not: every fact from its pod to the peers",
+    argument: {
+      name: "target",
+      description: "an address, or a pod as NAMESPACE/NAME",
+      choices: [],
+      pattern: /^((?=.*[.:])(?=.*[0-9a-f])[0-9a-f.:]+(\/\d{1,3})?|[a-z0-9.-]+\/[a-z0-9.-]+)$/i,
+    },
+    watch: true,
+    fails: "a fact is broken or not known",
+    examples: [
+      ["flock explain 2001:db8:ffff::53", "the first broken fact is marked"],
+      ["flock explain web/frontend-0", "all addresses of a pod"],
+      [
+        "flock explain 2001:db8:ffff::53 -o json",
+        "for a script: status 1 when something is broken",
+      ],
+    ],
+  },
+  {
     name: "config",
     description: "show the configuration in force, and where each value comes from",
     watch: true,
@@ -107,6 +140,8 @@ export interface InspectOptions {
   readonly socket: string;
   readonly watch: boolean;
   readonly check: boolean;
+  /** File that a page for a browser is written to; `-` for standard output. */
+  readonly html?: string;
 }
 
 /** The socket unless told: the variable's, or the built-in default. */
@@ -141,13 +176,18 @@ export function parseInspectArgs(
     else if (inline !== undefined) return undefined;
     else if (word === "--watch" && command.watch) watch = true;
     else if (word === "--check" && command.check !== undefined) check = true;
-    else if (command.argument?.choices.includes(word) && argument === undefined) argument = word;
+    else if (takes(command, word) && argument === undefined) argument = word;
     else return undefined;
   }
   const complete = (command.argument === undefined) === (argument === undefined);
   return complete && !(watch && check) && isPath(socket)
     ? { command, argument, output, socket, watch, check }
     : undefined;
+}
+
+/** Whether a word can be a command's argument. */
+function takes({ argument }: InspectCommand, word: string): boolean {
+  return argument?.choices.includes(word) || argument?.pattern?.test(word) || false;
 }
 
 /** `--name=value` in two; everything else is a word. */

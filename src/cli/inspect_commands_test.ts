@@ -34,8 +34,12 @@ async function properly(args: readonly string[], env: Env): Promise<InspectOptio
 
 const WELL_FORMED: readonly (readonly [args: string, env?: Env])[] = [
   ...INSPECT_COMMANDS.map(({ name, argument }) =>
-    [[name, argument?.choices[0]].filter(Boolean).join(" ")] as const
+    [
+      [name, argument?.pattern ? "2001:db8::53" : argument?.choices[0]].filter(Boolean).join(" "),
+    ] as const
   ),
+  ["explain web/a-0.b --watch"],
+  ["explain -o json 198.51.100.7/32"],
   ["status -o json"],
   ["status --output wide --watch"],
   ["routes --check --output=yaml"],
@@ -64,6 +68,11 @@ Deno.test("parseInspectArgs() leaves to the command line proper what that refuse
     "status --watch=yes",
     "status extra",
     "allocations --check",
+    "explain",
+    "explain web",
+    "explain web/a/b",
+    "explain :",
+    "explain web/a 198.51.100.7",
     "render",
     "render nft",
     "render bird routes",

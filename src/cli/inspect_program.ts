@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Argument, type Command, Option } from "commander";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import {
   defaultSocket,
   INSPECT_COMMANDS,
@@ -29,14 +29,19 @@ export function addInspectCommands(
   for (const known of INSPECT_COMMANDS) {
     const command = add(known.name, known.description);
     if (known.argument !== undefined) {
-      const { name, choices } = known.argument;
-      command.addArgument(new Argument(`<${name}>`).choices([...choices]));
+      command.addArgument(argumentOf(known.argument));
     }
     addInspectOptions(command, env);
     if (known.watch) {
       command.addOption(
         new Option("--watch", "print it again whenever it changes, until interrupted")
           .conflicts("check"),
+      );
+    }
+    if (known.page) {
+      command.addOption(
+        new Option("--html <OUT>", "write a page for a browser to this file; - is standard output")
+          .conflicts(["watch", "check"]),
       );
     }
     if (known.check !== undefined) {
@@ -52,9 +57,21 @@ export function addInspectCommands(
         socket: given.socket ?? "",
         watch: given.watch ?? false,
         check: given.check ?? false,
+        ...(given.html === undefined ? {} : { html: given.html }),
       });
     });
   }
+}
+
+function argumentOf(
+  { name, description, choices, pattern }: NonNullable<InspectCommand["argument"]>,
+): Argument {
+  const argument = new Argument(`<${name}>`, description);
+  if (pattern === undefined) return argument.choices([...choices]);
+  return argument.argParser((text) => {
+    if (pattern.test(text)) return text;
+    throw new InvalidArgumentError(`It has to be ${description}.`);
+  });
 }
 
 /** The options that every command which asks the agent has. */
@@ -69,11 +86,12 @@ export function addInspectOptions(
     .option("--socket <PATH>", "the agent's socket [FLOCK_SOCKET]", defaultSocket(env));
 }
 
-function helpText({ examples, check }: InspectCommand): string {
+function helpText({ examples, check, fails }: InspectCommand): string {
   const width = Math.max(...examples.map(([command]) => command.length));
   const lines = examples.map(([command, what]) => `  ${command.padEnd(width)}  # ${what}\n`);
-  const status = check === undefined
+  const also = check === undefined ? fails && `when ${fails}` : `with --check when ${check}`;
+  const status = also === undefined
     ? EXIT_STATUS
-    : EXIT_STATUS.replace("answers;", `answers, or with --check when ${check};`);
+    : EXIT_STATUS.replace("answers;", `answers, or ${also};`);
   return `\nExamples:\n${lines.join("")}${status}`;
 }

@@ -15,6 +15,7 @@ import type {
   RouteList,
   VersionInfo,
 } from "../core/inspection.ts";
+import { viewExplanation } from "./explain_view.ts";
 import { viewStatus } from "./status_view.ts";
 import { type Cell, renderTable } from "./table.ts";
 
@@ -45,6 +46,10 @@ export function viewInspection(answer: Inspection, options: ViewOptions): string
       return answer.text;
     case "Version":
       return viewVersion(answer, options);
+    case "Explanation":
+      return viewExplanation(answer, options.colour);
+    case "Page":
+      return answer.html;
   }
 }
 

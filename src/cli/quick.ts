@@ -6,6 +6,7 @@
  */
 import { inspect, type Terminal } from "./inspect.ts";
 import { type InspectOptions, parseInspectArgs } from "./inspect_commands.ts";
+import { savePage } from "./page.ts";
 
 /** Renders YAML. */
 export type LoadYaml = () => Promise<{ renderYaml(value: unknown): string }>;
@@ -25,7 +26,10 @@ export async function quick(
 
 /** Runs one of operators' commands on this terminal. */
 export async function runInspect(options: InspectOptions, yaml: LoadYaml): Promise<number> {
-  return await inspect(options, createTerminal(yaml));
+  const terminal = createTerminal(yaml);
+  return options.html === undefined
+    ? await inspect(options, terminal)
+    : await savePage(options.html, options, terminal);
 }
 
 function createTerminal(yaml: LoadYaml): Terminal {

@@ -89,10 +89,18 @@ export interface BirdInspection {
   routesTo(protocol: string): Promise<readonly BirdRoute[]>;
 }
 
+/** What is asked to explain one address. */
+export interface BirdTrace {
+  /** Routes to exactly a prefix, of any protocol. */
+  routesAt(prefix: string): Promise<readonly BirdRoute[]>;
+  /** Whether a protocol's export filter rejects the best route to a prefix. */
+  rejects(protocol: string, prefix: string): Promise<boolean>;
+}
+
 /** The real control socket. */
 export function createBirdc(
   options: { readonly socket: string; readonly run?: RunCommand },
-): Birdc & BirdInspection {
+): Birdc & BirdInspection & BirdTrace {
   const { socket, run = runCommand } = options;
 
   async function ask(...words: readonly string[]): Promise<BirdReply> {
@@ -151,6 +159,12 @@ export function createBirdc(
     },
     async routesTo(protocol) {
       return parseBirdRoutes(await ask("show", "route", "exported", protocol));
+    },
+    async routesAt(prefix) {
+      return parseBirdRoutes(await ask("show", "route", prefix));
+    },
+    async rejects(protocol, prefix) {
+      return parseBirdRoutes(await ask("show", "route", prefix, "noexport", protocol)).length > 0;
     },
     async exports(protocol, prefix) {
       // An error means that the channel has no table yet; "not found" that the table has no such route.

@@ -5,6 +5,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
+import { ChangeLog } from "../../src/agent/change_log.ts";
 import { KernelSync } from "../../src/agent/kernel_sync.ts";
 import { NodeState } from "../../src/agent/node_state.ts";
 import { Reconciler } from "../../src/agent/reconciler.ts";
@@ -26,7 +27,8 @@ export class ReconcilerFixture implements AsyncDisposable {
   readonly ip = new FakeIp();
   readonly clock = new FakeClock();
   readonly source = new FakeSource();
-  readonly kernel = new KernelSync({ ip: this.ip, sticky: true });
+  readonly changes = new ChangeLog(() => new Date(0));
+  readonly kernel = new KernelSync({ ip: this.ip, sticky: true, changes: this.changes });
   readonly node: NodeState;
   readonly reconciler: Reconciler;
   readonly attachments = new Map<number, Attachment>();
@@ -65,6 +67,7 @@ export class ReconcilerFixture implements AsyncDisposable {
       },
       drained: () => false,
       onRefusals: (refused) => void (this.refused = refused),
+      changes: this.changes,
       intervalMs,
       now: this.clock.now,
       pulse: new FakePulse(this.clock),
