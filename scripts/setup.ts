@@ -40,6 +40,7 @@ const SINGLE_TESTS: readonly Requirement[] = [
   { package: "kubernetes-client", file: "kubectl" },
   { package: "debootstrap", file: "debootstrap" },
   { package: "strace", file: "strace" },
+  { package: "chromium", file: "chromium" },
   { package: "xz-utils", file: "xz" },
 ];
 

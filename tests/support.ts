@@ -28,6 +28,7 @@ const NEEDS = {
   tcpdump: () => lacks("tcpdump", "tcpdump"),
   kubectl: () => lacks("kubernetes-client", "kubectl"),
   debootstrap: () => lacks("debootstrap", "debootstrap"),
+  chromium: () => lacks("chromium", "chromium"),
   strace: () => lacks("strace", "strace"),
   manifests: () => testSource() === "manifests" ? undefined : "is about the directory of manifests",
 } as const satisfies Readonly<Record<string, () => string | undefined>>;

@@ -170,7 +170,8 @@ testWith(
 
     await t.step("every command prints every form", async () => {
       for (const { name, argument } of INSPECT_COMMANDS) {
-        const command = argument === undefined ? name : `${name} ${argument.choices[0]}`;
+        const value = argument?.pattern ? ANY6 : argument?.choices[0] ?? "";
+        const command = `${name} ${value}`.trim();
         for (const output of OUTPUTS) {
           const { code, stdout, stderr } = await flock(node, `${command} -o ${output}`);
           assertEquals([code, stderr], [0, ""], `${command} -o ${output}`);
