@@ -5,6 +5,7 @@
  */
 import type { Attachment } from "../src/core/attachment.ts";
 import { parsePrefix } from "../src/core/cidr.ts";
+import { MAX_GROUP_MEMBERS } from "../src/core/config.ts";
 import type { Snapshot } from "../src/core/desired_state.ts";
 import type { IpLink } from "../src/core/ip_state.ts";
 import type { Pod } from "../src/core/objects.ts";
@@ -71,6 +72,7 @@ export function snapshot(
     reserved: [],
     drained: false,
     leaving: new Set(),
+    maxLegs: MAX_GROUP_MEMBERS,
     ...change,
   };
 }

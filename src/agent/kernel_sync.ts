@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { MAX_GROUP_MEMBERS, MAX_ROUTE_HOPS } from "../core/config.ts";
 import type { DesiredState } from "../core/desired_state.ts";
 import { describeRoute } from "../core/explain_known.ts";
 import type { IpRoute } from "../core/ip_state.ts";
@@ -84,6 +85,11 @@ export class KernelSync {
   /** It was computed since the agent started. Without a NodeConfig it is not. */
   get planned(): boolean {
     return this.#planned;
+  }
+
+  /** Most pods that an address can be routed to. */
+  get maxLegs(): number {
+    return this.#sticky ? MAX_GROUP_MEMBERS : MAX_ROUTE_HOPS;
   }
 
   /** Reads the kernel. */

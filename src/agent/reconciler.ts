@@ -132,6 +132,7 @@ export class Reconciler {
       reserved: node.reserved,
       drained: drained(),
       leaving: this.#leaving,
+      maxLegs: this.#o.kernel.maxLegs,
     };
   }
 

@@ -66,11 +66,13 @@ export interface AnycastSnapshot {
   readonly drained: boolean;
   /** Keys of attachments that are about to be detached. */
   readonly leaving: { has(key: string): boolean };
+  /** Most pods that an address can be routed to. */
+  readonly maxLegs: number;
 }
 
 /** The anycast addresses of a node's pods, sorted. */
 export function anycastAddresses(snapshot: AnycastSnapshot): readonly AnycastAddress[] {
-  const byAddress = new Map<string, Map<string, AnycastPod & { readonly leg?: Leg }>>();
+  const byAddress = new Map<string, Map<string, Judged>>();
   // A pod with several interfaces is served by the first that can, eth0 before others.
   const ordered = snapshot.attachments.filter(({ anycast }) => anycast !== undefined)
     .sort((a, b) => rankOf(a) < rankOf(b) ? -1 : 1);
@@ -84,12 +86,30 @@ export function anycastAddresses(snapshot: AnycastSnapshot): readonly AnycastAdd
       }
     }
   }
-  return [...byAddress].sort(([a], [b]) => a < b ? -1 : 1).map(([address, pods]) => ({
-    address,
-    legs: [...pods.values()].flatMap(({ leg }) => leg ?? [])
-      .sort((a, b) => a.dev < b.dev ? -1 : 1),
-    pods: [...pods.values()].map(({ leg: _, ...pod }) => pod),
-  }));
+  return [...byAddress].sort(([a], [b]) => a < b ? -1 : 1).map(([address, all]) => {
+    const pods = atMost(snapshot.maxLegs, [...all.values()]);
+    return {
+      address,
+      legs: pods.flatMap(({ leg }) => leg ?? []).sort((a, b) => a.dev < b.dev ? -1 : 1),
+      pods: pods.map(({ leg: _, since: __, ...pod }) => pod),
+    };
+  });
+}
+
+interface Judged extends AnycastPod {
+  readonly leg?: Leg;
+  /** When it was attached. */
+  readonly since: string;
+}
+
+/** Holds back the pods that came last, so that one that comes moves no flow of the others. */
+function atMost(max: number, pods: readonly Judged[]): readonly Judged[] {
+  const serving = pods.filter(({ leg }) => leg !== undefined);
+  if (serving.length <= max) return pods;
+  const byAge = serving.sort((a, b) => a.since < b.since ? -1 : a.since > b.since ? 1 : 0);
+  const late = new Set(byAge.slice(max));
+  const heldBack = `${max} other pods of the node serve the address, and more cannot`;
+  return pods.map((pod) => late.has(pod) ? { ...pod, leg: undefined, heldBack } : pod);
 }
 
 interface BoundAddress {
@@ -117,8 +137,8 @@ function judge(
   attachment: Attachment,
   address: Address,
   snapshot: AnycastSnapshot,
-): AnycastPod & { readonly leg?: Leg } {
-  const { namespace, podName, hostIfname: dev, ip6, ip4 } = attachment;
+): Judged {
+  const { namespace, podName, hostIfname: dev, ip6, ip4, allocatedAt: since } = attachment;
   const pod = snapshot.podOf(attachment);
   const weight = anycastWeight(pod?.annotations ?? {});
   const via = address.family === "ipv6" ? ip6 : ip4;
@@ -127,7 +147,7 @@ function judge(
     linkReason(snapshot.links.get(dev)) ??
     (via === undefined ? `it has no ${FAMILY_NAMES[address.family]} address` : undefined) ??
     (refused === undefined ? undefined : `the address ${refused}`);
-  const common = { pod: `${namespace}/${podName}`, weight };
+  const common = { pod: `${namespace}/${podName}`, weight, since };
   return heldBack === undefined && via !== undefined
     ? { ...common, leg: { via, dev, weight } }
     : { ...common, heldBack };

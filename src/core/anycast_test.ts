@@ -74,6 +74,26 @@ Deno.test("anycastAddresses() takes a pod with two interfaces once, by eth0", ()
   ]);
 });
 
+Deno.test("anycastAddresses() holds back those that came last when there are too many", () => {
+  const pods = ["03", "01", "02"].map((day, i) =>
+    attachment(i + 1, {
+      ip6: `2001:db8:f001::${i + 1}`,
+      anycast: [ANY],
+      allocatedAt: `2026-01-${day}T00:00:00.000Z`,
+    })
+  );
+  const heldBack = "2 other pods of the node serve the address, and more cannot";
+  const [address] = anycastAddresses(snapshot(pods, { maxLegs: 2 }));
+  assertEquals(address?.legs.map(({ dev }) => dev), [linkName(2), linkName(3)]);
+  assertEquals(address?.pods.map((pod) => pod.heldBack), [heldBack, undefined, undefined]);
+  // One that does not serve takes nobody's place.
+  const [rest] = anycastAddresses(snapshot(pods, {
+    maxLegs: 2,
+    podOf: (one) => ({ ...readyPod(one), ready: one !== pods[1] }),
+  }));
+  assertEquals(rest?.legs.map(({ dev }) => dev), [linkName(1), linkName(3)]);
+});
+
 Deno.test("anycastAddresses() takes the weight from the annotation as it is now", () => {
   const weighted = (text: string) => (a: Attachment): Pod => ({
     ...readyPod(a),

@@ -48,6 +48,13 @@ export const GROUP_IDS = 0x666d0000;
 export const GROUP_BUCKETS = 512;
 export const GROUP_IDLE_TIMER = 10;
 export const GROUP_UNBALANCED_TIMER = 60;
+/**
+ * Most pods of a node that an address is routed to: through a group, and by a route with several next
+ * hops. With more of them `ip` (6.1) ends in the middle of a batch: the message has 1 KiB, the line 512
+ * words.
+ */
+export const MAX_GROUP_MEMBERS = 120;
+export const MAX_ROUTE_HOPS = 60;
 
 /** The pods' gateways, the same on every node. */
 export const GATEWAY6 = "fe80::1";

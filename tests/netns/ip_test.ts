@@ -4,7 +4,14 @@
  * @module
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import type { Attachment } from "../../src/core/attachment.ts";
+import { ANNOTATION_PREFIX, MAX_GROUP_MEMBERS, MAX_ROUTE_HOPS } from "../../src/core/config.ts";
+import { desiredState } from "../../src/core/desired_state.ts";
 import { CniError } from "../../src/core/errors.ts";
+import type { Pod } from "../../src/core/objects.ts";
+import { observedState, ownState } from "../../src/core/own_state.ts";
+import { diffState } from "../../src/core/state_diff.ts";
+import { attachment, readyPod, snapshot } from "../attachments.ts";
 import { testWith } from "../support.ts";
 import { Namespace } from "./namespace.ts";
 
@@ -175,4 +182,34 @@ testWith("netns: ip changes what can be changed, and names what cannot", ["root"
     const { sysctls, links } = await ip.inspectHost("flock00000001", [path, "net/nosuch"]);
     assertEquals([sysctls, links.length], [{ [path]: "2" }, 1]);
   });
+});
+
+testWith("netns: ip takes an address of as many pods as may serve one", ["root"], async () => {
+  await using host = await Namespace.create();
+  const { ip } = host;
+  await host.run([
+    "link add flock00000001 type veth peer name peer",
+    "link set flock00000001 up",
+    "link set peer up",
+  ]);
+  const pods = Array.from({ length: 200 }, (_, i) =>
+    attachment(i, {
+      hostIfname: "flock00000001",
+      ip6: `2001:db8:f001:abcd:abcd:abcd:abcd:${(0xa000 + i).toString(16)}`,
+      ip4: `10.244.101.${i + 2}`,
+      anycast: ["2001:db8:ffff:abcd:abcd:abcd:abcd:abcd", "203.0.113.200"],
+    }));
+  const podOf = (one: Attachment): Pod => ({
+    ...readyPod(one),
+    annotations: { [`${ANNOTATION_PREFIX}anycast-weight`]: "255" },
+  });
+  for (const [sticky, maxLegs] of [[true, MAX_GROUP_MEMBERS], [false, MAX_ROUTE_HOPS]] as const) {
+    const present = observedState(await ip.observe());
+    const desired = desiredState(snapshot(pods, { podOf, maxLegs }));
+    const wanted = ownState(desired, present, { foreignIds: new Set(), sticky });
+    const changes = diffState(wanted, present, () => false);
+    assertEquals(await ip.change(changes.map(({ line }) => line)), []);
+    const there = (await ip.observe()).routes.filter(({ nextHops }) => nextHops.length > 0);
+    assertEquals(there.map(({ nextHops }) => nextHops.length), [maxLegs, maxLegs]);
+  }
 });
