@@ -141,6 +141,7 @@ export class PodNetwork {
         routeProtocol(address, whole, {
           nodePrefixes: node.nodePrefixes,
           allowed: node.config?.announce.allowed,
+          reserved: node.reserved,
         });
       await checkAttachment(whole, netns, prevResult, { ip, protocolOf });
     });

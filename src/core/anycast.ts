@@ -183,10 +183,11 @@ export function anycastRefusals(snapshot: AnycastSnapshot): readonly Refusal[] {
   );
 }
 
-function addressReason(
+/** Why the NodeConfig does not let an address be announced for a namespace; undefined when it does. */
+export function addressReason(
   address: Address,
   namespace: string,
-  { allowed, reserved }: AnycastSnapshot,
+  { allowed, reserved }: Pick<AnycastSnapshot, "allowed" | "reserved">,
 ): string | undefined {
   const prefix = reserved.find((prefix) => contains(prefix, address));
   if (prefix !== undefined) return `is reserved (${formatPrefix(prefix)})`;

@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { announceRefusal } from "./announce_guard.ts";
 import {
+  addressReason,
   type AnycastAddress,
   anycastAddresses,
   anycastRefusals,
@@ -97,9 +97,7 @@ export function desiredState(snapshot: Snapshot): DesiredState {
       ...attached.flatMap((attachment) =>
         addressesOf(attachment).flatMap(({ address }) => {
           const why = refusalOf(address, attachment, snapshot);
-          return why === undefined
-            ? []
-            : [{ attachment, address: formatAddress(address), why: `is ${why}` }];
+          return why === undefined ? [] : [{ attachment, address: formatAddress(address), why }];
         })
       ),
     ],
@@ -113,7 +111,7 @@ export function desiredState(snapshot: Snapshot): DesiredState {
 export function routeProtocol(
   address: Address,
   attachment: Attachment,
-  node: Pick<Snapshot, "nodePrefixes" | "allowed">,
+  node: Pick<Snapshot, "nodePrefixes" | "allowed" | "reserved">,
 ): number {
   return refusalOf(address, attachment, node) === undefined
     ? protocolOf(address, node.nodePrefixes)
@@ -124,11 +122,13 @@ export function routeProtocol(
 function refusalOf(
   address: Address,
   { asked, namespace }: Attachment,
-  { nodePrefixes, allowed }: Pick<Snapshot, "nodePrefixes" | "allowed">,
+  node: Pick<Snapshot, "nodePrefixes" | "allowed" | "reserved">,
 ): string | undefined {
-  if (asked === undefined || protocolOf(address, nodePrefixes) === PROTO_LOCAL) return undefined;
+  if (asked === undefined || protocolOf(address, node.nodePrefixes) === PROTO_LOCAL) {
+    return undefined;
+  }
   return asked.includes(formatAddress(address))
-    ? announceRefusal(allowed, address, namespace)
+    ? addressReason(address, namespace, node)
     : undefined;
 }
 

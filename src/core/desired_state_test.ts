@@ -48,6 +48,10 @@ Deno.test("desiredState() keeps an address that was asked for, and announces it 
   assertEquals(at(["edge"]), [143, [
     `${ours} is not allowed in namespace "default" (spec.announce.allowed)`,
   ]]);
+  const reserved = [parsePrefix("2001:db8:ffff::/64")];
+  const covered = desiredState(snapshot([a], { reserved, nodePrefixes: [] }));
+  assertEquals(covered.routes[0]?.protocol, 143);
+  assertEquals(covered.refused.map(({ why }) => why), ["is reserved (2001:db8:ffff::/64)"]);
   // What was given from a former prefix nobody asked for.
   const given = { ...a, asked: undefined };
   const allowed = [{ prefix: parsePrefix("2001:db8:fffe::/48"), namespaces: ["*"] }];
