@@ -43,6 +43,9 @@ const RETRY_HELD_MS = 250;
 /** Shortest time between the beginnings of two full passes, in milliseconds: usually, and for repairs. */
 const GAP_MS = 500;
 const REPAIR_GAP_MS = 20;
+/** So many repairs may follow one another, and so many more each second: somebody may go on for ever. */
+const REPAIR_BURST = 30;
+const REPAIRS_PER_SECOND = 10;
 /** Longest wait of a timer, in milliseconds. */
 const FOREVER_MS = 3_600_000;
 
@@ -86,6 +89,8 @@ export class Reconciler {
   /** When the next full pass is due, and when the last one began. */
   #dueAt = -Infinity;
   #beganAt = -Infinity;
+  /** How many repairs need not be put off any further. */
+  #repairs = REPAIR_BURST;
   #failures = 0;
   #firstPass = true;
   /** When the pass under way began. */
@@ -142,7 +147,8 @@ export class Reconciler {
    * @param options.repair somebody else changed the kernel: it is not put off
    */
   markDirty(options: { readonly repair?: boolean } = {}): void {
-    const gap = options.repair ? REPAIR_GAP_MS : GAP_MS;
+    const repairGap = this.#repairs >= 1 ? REPAIR_GAP_MS : 1_000 / REPAIRS_PER_SECOND;
+    const gap = options.repair ? repairGap : GAP_MS;
     this.#ask(Math.max(this.#now(), this.#beganAt + gap));
   }
 
@@ -196,6 +202,8 @@ export class Reconciler {
         }
         if (isDue) {
           const { intervalMs } = this.#o;
+          const more = Math.min((now - this.#beganAt) / 1_000, REPAIR_BURST) * REPAIRS_PER_SECOND;
+          this.#repairs = Math.min(this.#repairs + more, REPAIR_BURST) - 1;
           this.#beganAt = now;
           this.#dueAt = intervalMs > 0 ? now + intervalMs : Infinity;
           // Routes that wait for BIRD are asked for again soon.

@@ -3,18 +3,18 @@ import { ANY, gate, ReconcilerFixture } from "../../tests/fakes/reconciler_fixtu
 
 const ROUTE_DEL = `route del ${ANY}/128 metric 16`;
 
-Deno.test("200 changes of readiness at once are one batch, and two while one is under way", async () => {
-  await using f = await ReconcilerFixture.create({ pods: 200 });
+Deno.test("120 changes of readiness at once are one batch, and two while one is under way", async () => {
+  await using f = await ReconcilerFixture.create({ pods: 120 });
   f.start();
   await f.settle();
   const before = f.ip.batches.length;
-  for (let n = 1; n <= 200; n++) f.setReady(n, false);
+  for (let n = 1; n <= 120; n++) f.setReady(n, false);
   await f.settle();
   assertEquals(f.ip.batches.length - before, 1);
   assertFalse(f.isRouted);
   const change = gate();
   f.ip.changeGate = change.held;
-  for (let n = 1; n <= 200; n++) {
+  for (let n = 1; n <= 120; n++) {
     f.setReady(n, true);
     await Promise.resolve();
   }
@@ -22,7 +22,7 @@ Deno.test("200 changes of readiness at once are one batch, and two while one is 
   change.release();
   await f.settle();
   assert(f.ip.batches.length - before <= 3, `${f.ip.batches.length - before} batches`);
-  assertEquals(f.ip.nexthops.size, 201);
+  assertEquals(f.ip.nexthops.size, 121);
 });
 
 Deno.test("markDirty() has full passes 500 ms apart, and 20 ms for repairs", async () => {
@@ -51,6 +51,27 @@ Deno.test("markDirty() has full passes 500 ms apart, and 20 ms for repairs", asy
   f.reconciler.markDirty();
   await f.settle();
   assertEquals(f.ip.reads, 5, "the first after a while is at once");
+});
+
+Deno.test("markDirty() puts repairs off when somebody goes on removing what is repaired", async () => {
+  await using f = await ReconcilerFixture.create();
+  f.start();
+  await f.settle();
+  const repairsIn = async (ms: number): Promise<number> => {
+    const before = f.ip.reads;
+    for (let at = 0; at < ms; at += 20) {
+      f.reconciler.markDirty({ repair: true });
+      await f.advance(20);
+    }
+    return f.ip.reads - before;
+  };
+  const first = await repairsIn(400);
+  assert(first >= 19 && first <= 21, `${first} in the first 400 ms`);
+  await repairsIn(2_000);
+  const later = await repairsIn(1_000);
+  assert(later >= 9 && later <= 11, `${later} in a later second`);
+  await f.advance(5_000);
+  assert(await repairsIn(400) >= 19, "at once again after a while");
 });
 
 Deno.test("passes are periodic with an interval", async () => {
