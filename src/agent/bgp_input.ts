@@ -11,6 +11,7 @@ import { formatAddress, hostPrefix, parseAddress, type Prefix } from "../core/ci
 import { messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import { chooseLocalAddress } from "../core/local_address.ts";
+import type { NodeConfig } from "../core/node_config.ts";
 import type { LeftOutPeer } from "../core/node_config_status.ts";
 import type { SecretValue } from "../core/objects.ts";
 import { chooseRouterId } from "../core/router_id.ts";
@@ -21,6 +22,13 @@ import { log } from "../log.ts";
 import type { Drain } from "./drain.ts";
 import { connectedPrefixes, nodeLinks, type NodeState } from "./node_state.ts";
 import type { PeerPasswords } from "./peer_passwords.ts";
+
+/** Ways to peers. */
+export interface Ways {
+  readonly peers: NodeConfig["bgp"]["peers"];
+  /** By the peer's address; none for one that cannot be reached. */
+  readonly routes: ReadonlyMap<string, IpRoute>;
+}
 
 /** Reads the node and keeps its router id in the state directory. */
 export class BgpInput {
@@ -82,19 +90,21 @@ export class BgpInput {
    * be rendered is left out, the others stay.
    *
    * @param kept addresses that running pods hold outside the node's prefixes
-   * @param retiring prefixes that the node had, to be announced a little longer
+   * @param options.retiring prefixes that the node had, to be announced a little longer
+   * @param options.ways the ways to the peers, where somebody has asked for them already
    */
   async gather(
     kept: readonly Prefix[],
-    retiring: readonly Prefix[] = [],
+    options: { readonly retiring?: readonly Prefix[]; readonly ways?: Promise<Ways> } = {},
   ): Promise<BirdInput | undefined> {
     const { config, kernel, nodePrefixes } = this.#node;
     if (config === undefined) return undefined;
     const links = nodeLinks(kernel);
     const peers: BirdPeer[] = [];
     const leftOut: LeftOutPeer[] = [];
-    const addresses = config.bgp.peers.map(({ address }) => formatAddress(address));
-    const routes = addresses.length === 0 ? new Map() : await this.#ip.routesToward(addresses);
+    const asked = await options.ways;
+    // The peers may be others by now.
+    const { routes } = asked?.peers === config.bgp.peers ? asked : await this.ways();
     let firstRoute: IpRoute | undefined;
     for (const peer of config.bgp.peers) {
       const address = formatAddress(peer.address);
@@ -136,7 +146,7 @@ export class BgpInput {
       routerId,
       asn: config.bgp.asn,
       allowLocalAs: config.bgp.allowLocalAs,
-      nodePrefixes: [...nodePrefixes, ...retiring],
+      nodePrefixes: [...nodePrefixes, ...options.retiring ?? []],
       import: config.bgp.import,
       connected: connectedPrefixes(kernel),
       reserved: config.reserved,
@@ -144,6 +154,16 @@ export class BgpInput {
       gracefulShutdown: this.#gracefulShutdown ? this.#anycast() : undefined,
       peers,
     };
+  }
+
+  /** The routes that the kernel takes to the peers that there are now. */
+  async ways(): Promise<Ways> {
+    const peers = this.#node.config?.bgp.peers ?? [];
+    const addresses = peers.map(({ address }) => formatAddress(address));
+    const routes = peers.length === 0
+      ? new Map<string, IpRoute>()
+      : await this.#ip.routesToward(addresses);
+    return { peers, routes };
   }
 
   /** Whether a pod is ready makes no difference here: that must not cost a reload. */

@@ -52,6 +52,9 @@ export class KernelSync {
   readonly #foreignIds = new Set<number>();
   /** What was there when that was known last. */
   #seen: OwnState = new Map();
+  /** The kernel as it was read last, and what of ours it had. */
+  #kernel: KernelState | undefined;
+  #observed: OwnState = new Map();
   #wanted: OwnState = new Map();
   #planned = false;
   /** What was wanted and in place after the last change, key → meaning. */
@@ -97,7 +100,11 @@ export class KernelSync {
     this.#seen = this.#present ?? this.#seen;
     this.#present = undefined;
     const kernel = await this.#ip.observe();
-    this.#present = withUntold(observedState(kernel), this.#seen);
+    if (kernel !== this.#kernel) {
+      this.#kernel = kernel;
+      this.#observed = observedState(kernel);
+    }
+    this.#present = withUntold(this.#observed, this.#seen);
     return kernel;
   }
 
@@ -250,11 +257,14 @@ export class KernelSync {
  * seen the next hop that was about to go, and dropped the route until its next scan.
  */
 function withUntold(present: OwnState, seen: OwnState): OwnState {
-  return new Map([...present].map(([key, object]) => {
-    const before = object.kind === "group" ? seen.get(key)?.text : undefined;
-    const isUntold = before !== undefined && before !== object.text;
-    return [key, isUntold ? { ...object, text: "" } : object];
-  }));
+  const untold = [...present].filter(([key, { kind, text }]) =>
+    kind === "group" && (seen.get(key)?.text ?? text) !== text
+  );
+  if (untold.length === 0) return present;
+  return new Map([
+    ...present,
+    ...untold.map(([key, object]) => [key, { ...object, text: "" }] as const),
+  ]);
 }
 
 /** What a text says but for the group's id: another one is taken where somebody else has taken ours. */

@@ -6,7 +6,7 @@
  *
  * @module
  */
-import { Eta } from "eta";
+import { Eta, type TemplateFunction } from "eta";
 import template from "../../templates/bird.conf" with { type: "text" };
 import {
   type BirdPeer,
@@ -64,6 +64,12 @@ export interface BirdInput {
 }
 
 const eta = new Eta({ autoEscape: false, autoTrim: false });
+let compilation: TemplateFunction | undefined;
+
+/** The template is rendered at each pass, and compiled once. */
+function compiled(): TemplateFunction {
+  return compilation ??= eta.compile(template);
+}
 
 /**
  * Renders a node's `bird.conf`. Without an AS number or peers it holds no BGP.
@@ -78,7 +84,7 @@ export function renderBirdConfig(input: BirdInput, options: { redact?: boolean }
     .sort((a, b) => comparePrefixes(hostPrefix(a.peer.address), hostPrefix(b.peer.address)))
     .map((peer) => peerView(peer, asn, options.redact ?? false));
   refuseTwice(peers);
-  return eta.renderString(template, {
+  return eta.render(compiled(), {
     routerId: routerIdText(input.routerId),
     protoAnnounced: PROTO_ANNOUNCED,
     protoLocal: PROTO_LOCAL,
@@ -98,7 +104,7 @@ export function renderBirdConfig(input: BirdInput, options: { redact?: boolean }
  * @throws {SyntaxError} when the router id is not one
  */
 export function renderMinimalBirdConfig(routerId: string): string {
-  return eta.renderString(template, {
+  return eta.render(compiled(), {
     routerId: routerIdText(routerId),
     families: [],
     peers: [],

@@ -185,6 +185,49 @@ export function parseNeighbors(items: readonly Json[]): readonly IpNeighbor[] {
   }));
 }
 
+/** Links and routes of the node. */
+export interface NodeKernel {
+  readonly links: readonly IpLink[];
+  /** Routes of protocols 143 and 144, any table. */
+  readonly routes: readonly IpRoute[];
+  /** Default routes of the main table, both families. */
+  readonly defaultRoutes: readonly IpRoute[];
+}
+
+/** What a pass looks at. */
+export interface KernelState extends NodeKernel {
+  /** Permanent ones, of all links. */
+  readonly neighbors: readonly IpNeighbor[];
+  /** Next hops of protocol 144. */
+  readonly nexthops: readonly IpNexthop[];
+}
+
+/**
+ * What the kernel has, from lists of `ip -j`.
+ *
+ * @param ends addresses and, where they were asked for, links
+ * @param ways neighbour entries, routes of protocol 143, of 144, default routes, next hops of 144 where the kernel has them
+ */
+export function parseKernelState(
+  ends: readonly (readonly Json[])[],
+  ways: readonly (readonly Json[])[],
+): KernelState {
+  const [addresses = [], links = []] = ends;
+  const [neighbors = [], local = [], announced = [], defaults = [], nexthops = []] = ways;
+  return {
+    links: parseLinks(addresses, links),
+    neighbors: parseNeighbors(neighbors),
+    routes: [
+      ...parseRoutes(local).map((route) => ({ ...route, protocol: "143" })),
+      ...parseRoutes(announced).map((route) => ({ ...route, protocol: "144" })),
+    ],
+    defaultRoutes: parseRoutes(defaults).filter(({ table, dst }) =>
+      table === "main" && dst.endsWith("/0")
+    ),
+    nexthops: parseNexthops(nexthops),
+  };
+}
+
 /** An object as `JSON.parse` gives it. */
 export type Json = Readonly<Record<string, unknown>>;
 

@@ -6,14 +6,13 @@
  */
 import {
   type IpLink,
-  type IpNeighbor,
-  type IpNexthop,
   type IpRoute,
   type Json,
+  type KernelState,
   parseIpBatch,
+  parseKernelState,
   parseLinks,
   parseNeighbors,
-  parseNexthops,
   parseRoutes,
 } from "../core/ip_state.ts";
 import { LINK_PREFIX } from "../core/config.ts";
@@ -28,27 +27,12 @@ import {
   toolPath,
 } from "./command.ts";
 
+export type { KernelState, NodeKernel } from "../core/ip_state.ts";
+
 /** Exit statuses of our own in the shell scripts below: no namespace, the node's own, or a file. */
 const NO_NETNS = 90;
 const OWN_NETNS = 91;
 const NOT_NETNS = 92;
-
-/** Links and routes of the node. */
-export interface NodeKernel {
-  readonly links: readonly IpLink[];
-  /** Routes of protocols 143 and 144, any table. */
-  readonly routes: readonly IpRoute[];
-  /** Default routes of the main table, both families. */
-  readonly defaultRoutes: readonly IpRoute[];
-}
-
-/** What `Ip.observe` reads. */
-export interface KernelState extends NodeKernel {
-  /** Permanent ones, of all links. */
-  readonly neighbors: readonly IpNeighbor[];
-  /** Next hops of protocol 144. */
-  readonly nexthops: readonly IpNexthop[];
-}
 
 /** The kernel's network, through `ip`. */
 export interface Ip {
@@ -68,7 +52,8 @@ export interface Ip {
   /** The pod's end of an attachment. */
   inspectPod(netns: string, sysctls: readonly string[]): Promise<ObservedEnd>;
   /**
-   * All links, and the routes and next hops that are or could be ours.
+   * All links, and the routes and next hops that are or could be ours: the same object again when nothing
+   * changed.
    *
    * @param options.aliases also the links' aliases, which is one more look at all links
    */
@@ -192,6 +177,11 @@ export function createIp(
     }
   };
 
+  const list = async (batch: readonly string[]): Promise<string> =>
+    (await run("ip", ["-j", "-batch", "-"], { stdin: lines(batch) })).stdout;
+  /** What was observed last: mostly it is the same, and need not be read again. */
+  let seen: { readonly texts: readonly string[]; readonly state: KernelState } | undefined;
+
   return {
     async runHost({ batch, sysctls = {}, after, netns = "" }) {
       const args = [netns, ...Object.entries(sysctls).flat()];
@@ -265,31 +255,24 @@ export function createIp(
     },
 
     async observe({ aliases = false } = {}) {
-      const { stdout } = await run("ip", ["-j", "-batch", "-"], {
-        stdin: lines([
-          "addr show",
+      // Side by side: together they are most of what a pass takes.
+      const batches = [
+        ["addr show", ...(aliases ? ["link show"] : [])],
+        [
+          // First: it learns the names of all links at once, which routes would ask for one by one.
           "neigh show nud permanent",
           "route show table all proto 143",
           "route show table all proto 144",
           "route show table all default",
-          withNexthops ? "nexthop show protocol 144" : NOTHING,
-          aliases ? "link show" : NOTHING,
-        ]),
-      });
-      const answers = parseIpBatch(stdout, 7);
-      const [addresses, neighbors, local, announced, defaults, nexthops, links] = answers;
-      return {
-        links: parseLinks(addresses!, links!),
-        neighbors: parseNeighbors(neighbors!),
-        routes: [
-          ...parseRoutes(local!).map((route) => ({ ...route, protocol: "143" })),
-          ...parseRoutes(announced!).map((route) => ({ ...route, protocol: "144" })),
+          ...(withNexthops ? ["nexthop show protocol 144"] : []),
         ],
-        defaultRoutes: parseRoutes(defaults!).filter(({ table, dst }) =>
-          table === "main" && dst.endsWith("/0")
-        ),
-        nexthops: parseNexthops(nexthops!),
-      };
+      ];
+      const texts = await Promise.all(batches.map(list));
+      if (seen === undefined || texts.some((text, i) => text !== seen?.texts[i])) {
+        const answers = texts.map((text, i) => parseIpBatch(text, batches[i]!.length));
+        seen = { texts, state: parseKernelState(answers[0]!, answers[1]!) };
+      }
+      return seen.state;
     },
 
     change,
@@ -338,8 +321,6 @@ export function createIp(
   };
 }
 
-/** A line in place of one that is not asked for: a list of what is neither. */
-const NOTHING = "link show dev lo";
 /** A line that removes something, and what the kernel says when that is not there. */
 const IS_REMOVAL = /^(route|nexthop) del /;
 const IS_GONE = /No such process|No such file or directory|Cannot find device/;

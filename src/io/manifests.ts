@@ -287,7 +287,8 @@ async function readFile(
 ): Promise<FileState | "settling" | undefined> {
   let identity = { inode: "", stamp: "", racy: true };
   try {
-    const info = await Deno.stat(path);
+    // At once: a directory of hundreds is compared every few seconds, and waiting for each costs more.
+    const info = Deno.statSync(path);
     if (!info.isFile) return undefined;
     identity = identify(info);
     if (known?.stamp === identity.stamp && !known.racy) return known;

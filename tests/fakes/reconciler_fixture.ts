@@ -59,7 +59,8 @@ export class ReconcilerFixture implements AsyncDisposable {
       source: this.source,
       node: this.node,
       bgpInput: {
-        gather: (kept, retiring = []) => Promise.resolve(this.#birdInput(kept, retiring)),
+        gather: (kept, { retiring = [] } = {}) => Promise.resolve(this.#birdInput(kept, retiring)),
+        ways: () => Promise.resolve({ peers: [], routes: new Map() }),
       },
       speaker: {
         apply: (text) => void (this.birdTexts.at(-1) !== text && this.birdTexts.push(text)),
