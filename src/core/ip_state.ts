@@ -205,17 +205,17 @@ export interface KernelState extends NodeKernel {
 /**
  * What the kernel has, from lists of `ip -j`.
  *
- * @param ends addresses and, where they were asked for, links
- * @param ways neighbour entries, routes of protocol 143, of 144, default routes, next hops of 144 where the kernel has them
+ * @param ends addresses; then next hops of protocol 144 and links, where they were asked for
+ * @param ways neighbour entries, routes of protocol 143, of 144, default routes
  */
 export function parseKernelState(
   ends: readonly (readonly Json[])[],
   ways: readonly (readonly Json[])[],
 ): KernelState {
-  const [addresses = [], links = []] = ends;
-  const [neighbors = [], local = [], announced = [], defaults = [], nexthops = []] = ways;
+  const [addresses = [], ...others] = ends;
+  const [neighbors = [], local = [], announced = [], defaults = []] = ways;
   return {
-    links: parseLinks(addresses, links),
+    links: parseLinks(addresses, others.flat()),
     neighbors: parseNeighbors(neighbors),
     routes: [
       ...parseRoutes(local).map((route) => ({ ...route, protocol: "143" })),
@@ -224,7 +224,7 @@ export function parseKernelState(
     defaultRoutes: parseRoutes(defaults).filter(({ table, dst }) =>
       table === "main" && dst.endsWith("/0")
     ),
-    nexthops: parseNexthops(nexthops),
+    nexthops: parseNexthops(others.flat()),
   };
 }
 

@@ -257,14 +257,17 @@ export function createIp(
     async observe({ aliases = false } = {}) {
       // Side by side: together they are most of what a pass takes.
       const batches = [
-        ["addr show", ...(aliases ? ["link show"] : [])],
+        [
+          "addr show",
+          ...(withNexthops ? ["nexthop show protocol 144"] : []),
+          ...(aliases ? ["link show"] : []),
+        ],
         [
           // First: it learns the names of all links at once, which routes would ask for one by one.
           "neigh show nud permanent",
           "route show table all proto 143",
           "route show table all proto 144",
           "route show table all default",
-          ...(withNexthops ? ["nexthop show protocol 144"] : []),
         ],
       ];
       const texts = await Promise.all(batches.map(list));
