@@ -33,6 +33,17 @@ export class AddressRanges {
     }
     return undefined;
   }
+
+  /** How many addresses there are from one value to another, both included. */
+  countWithin(family: Family, from: bigint, to: bigint): bigint {
+    let count = 0n;
+    for (const { first, last } of this.#ranges[family]) {
+      const begin = first > from ? first : from;
+      const end = last < to ? last : to;
+      if (begin <= end) count += end - begin + 1n;
+    }
+    return count;
+  }
 }
 
 function join(prefixes: readonly Prefix[], family: Family): readonly Range[] {

@@ -27,6 +27,16 @@ export interface Leg {
   readonly weight: number;
 }
 
+/** Why a pod in some state of its life is not served, each the end of a sentence. */
+export const HELD_BACK = {
+  pending: "it is being attached",
+  leaving: "it is being detached",
+  gone: "its Pod is gone",
+  terminating: "it is being deleted",
+  unready: "it is not Ready",
+  drained: "the node is drained",
+} as const;
+
 /** A pod that has an anycast address bound. */
 export interface AnycastPod {
   /** `namespace/name` */
@@ -158,13 +168,13 @@ function lifeReason(
   pod: Pod | undefined,
   { drained, leaving }: AnycastSnapshot,
 ): string | undefined {
-  if (attachment.state === "pending") return "it is being attached";
-  if (leaving.has(attachmentKey(attachment))) return "it is being detached";
-  if (pod === undefined) return "its Pod is gone";
+  if (attachment.state === "pending") return HELD_BACK.pending;
+  if (leaving.has(attachmentKey(attachment))) return HELD_BACK.leaving;
+  if (pod === undefined) return HELD_BACK.gone;
   // A terminating pod stays Ready for a while, and would be reset.
-  if (pod.terminating) return "it is being deleted";
-  if (!pod.ready) return "it is not Ready";
-  return drained ? "the node is drained" : undefined;
+  if (pod.terminating) return HELD_BACK.terminating;
+  if (!pod.ready) return HELD_BACK.unready;
+  return drained ? HELD_BACK.drained : undefined;
 }
 
 /** Why a link takes nothing. One that was set down is set up again; one whose other end is down takes nothing. */

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { AddressRanges } from "./address_ranges.ts";
 import {
+  type Address,
   bitsOf,
   contains,
   type Family,
@@ -43,6 +45,31 @@ export function usableRange(pool: Prefix): { readonly first: bigint; readonly la
 export function poolSize(pool: Prefix): bigint {
   const { first, last } = usableRange(pool);
   return last - first + 1n;
+}
+
+/**
+ * How many addresses of a node's prefixes of a family could still be given.
+ *
+ * @param reserved prefixes of which no pod gets an address
+ * @param given addresses that pods have
+ */
+export function freeAddresses(
+  pools: readonly Prefix[],
+  { reserved, given }: {
+    readonly reserved: readonly Prefix[];
+    readonly given: readonly Address[];
+  },
+): bigint {
+  const ranges = new AddressRanges(reserved);
+  let free = 0n;
+  for (const pool of pools) {
+    const { first, last } = usableRange(pool);
+    const taken = given.filter((address) =>
+      contains(pool, address) && ranges.lastOf(address) === undefined
+    );
+    free += last - first + 1n - ranges.countWithin(pool.family, first, last) - BigInt(taken.length);
+  }
+  return free > 0n ? free : 0n;
 }
 
 /** Number of bits below the prefix. */

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { formatAddress, formatPrefix, parsePrefix } from "./cidr.ts";
+import { formatAddress, formatPrefix, parseAddress, parsePrefix } from "./cidr.ts";
 import { CniCode, CniError } from "./errors.ts";
-import { narrowPools, poolProblem, usableRange } from "./pools.ts";
+import { freeAddresses, narrowPools, poolProblem, usableRange } from "./pools.ts";
 
 const NODE = ["2001:db8:f001::/64", "2001:db8:f002::/64"].map(parsePrefix);
 
@@ -62,4 +62,27 @@ Deno.test("usableRange() leaves out the ends when hosts may not have them", () =
     assertEquals(formatAddress({ family: pool.family, value: range.first }), first);
     assertEquals(formatAddress({ family: pool.family, value: range.last }), last);
   }
+});
+
+Deno.test("freeAddresses() counts what could still be given", () => {
+  const pools = ["10.0.0.0/29", "10.0.1.0/30"].map(parsePrefix);
+  const free = (reserved: readonly string[], given: readonly string[]): bigint =>
+    freeAddresses(pools, {
+      reserved: reserved.map(parsePrefix),
+      given: given.map(parseAddress),
+    });
+  // .2 to .6 of the one, .2 of the other.
+  assertEquals(free([], []), 6n);
+  assertEquals(free([], ["10.0.0.2", "10.0.1.2", "10.9.0.1"]), 4n);
+  assertEquals(free(["10.0.0.4/31"], ["10.0.0.2"]), 3n);
+  // What is neither given nor counted: the network's own addresses, and what is reserved twice.
+  assertEquals(free(["10.0.0.0/31", "10.0.0.4/32", "10.0.0.4/31"], ["10.0.0.4"]), 4n);
+  assertEquals(free(["10.0.0.0/16"], []), 0n);
+  assertEquals(freeAddresses([], { reserved: [], given: [] }), 0n);
+});
+
+Deno.test("freeAddresses() counts a /64 exactly", () => {
+  const given = [parseAddress("2001:db8::5")];
+  const pools = [parsePrefix("2001:db8::/64")];
+  assertEquals(freeAddresses(pools, { reserved: [], given }), 2n ** 64n - 1n);
 });

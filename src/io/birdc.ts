@@ -18,6 +18,7 @@ import {
   parseSessions,
 } from "../core/bird_session.ts";
 import { type BirdRoute, parseBirdRoutes } from "../core/bird_routes.ts";
+import { parseImported } from "../core/bird_counts.ts";
 import { CommandError, type RunCommand, runCommand } from "./command.ts";
 
 /** Milliseconds that one call may take. */
@@ -77,6 +78,17 @@ export interface Birdc {
   down(): Promise<void>;
 }
 
+/** What one look at all of BIRD's protocols tells: sessions, and the routes each has brought, by its name. */
+export interface BirdOverview {
+  readonly sessions: readonly BirdSession[];
+  readonly imported: ReadonlyMap<string, number>;
+}
+
+/** What is asked for metrics. */
+export interface BirdCounts {
+  overview(): Promise<BirdOverview>;
+}
+
 /** What is asked for people only. */
 export interface BirdInspection {
   /** The BGP protocols, with what was negotiated. */
@@ -100,7 +112,7 @@ export interface BirdTrace {
 /** The real control socket. */
 export function createBirdc(
   options: { readonly socket: string; readonly run?: RunCommand },
-): Birdc & BirdInspection & BirdTrace {
+): Birdc & BirdInspection & BirdTrace & BirdCounts {
   const { socket, run = runCommand } = options;
 
   async function ask(...words: readonly string[]): Promise<BirdReply> {
@@ -173,6 +185,10 @@ export function createBirdc(
     },
     async sessions() {
       return parseSessions(await command("list BIRD's sessions", "show", "protocols", "all"));
+    },
+    async overview() {
+      const reply = await command("list BIRD's protocols", "show", "protocols", "all");
+      return { sessions: parseSessions(reply), imported: parseImported(reply) };
     },
     async bfdSessions() {
       // Without a BFD protocol it is an error.
