@@ -54,7 +54,7 @@ export const GATE_TIERS: readonly Tier[] = [
   { name: "unit", paths: ["src/core"], permissions: [], timeoutMs: 120_000 },
   {
     name: "fake",
-    paths: ["src/io", "src/cni", "src/agent", "src/cli", "src/lab", "scripts"],
+    paths: ["src/io", "src/cni", "src/agent", "src/cli", "src/lab", "src/log_test.ts", "scripts"],
     permissions: MOST,
     timeoutMs: 300_000,
   },
@@ -66,7 +66,12 @@ export const GATE_TIERS: readonly Tier[] = [
   },
   {
     name: "architecture",
-    paths: ["tests/architecture_test.ts", "tests/repository_test.ts", "tests/deploy"],
+    paths: [
+      "tests/architecture_test.ts",
+      "tests/log_wording_test.ts",
+      "tests/repository_test.ts",
+      "tests/deploy",
+    ],
     permissions: ["--allow-read", "--allow-write", "--allow-env", "--allow-run"],
     timeoutMs: 120_000,
   },

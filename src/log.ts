@@ -34,6 +34,8 @@ const MAX_PROBLEMS = 10;
 const MAX_PROBLEM_LENGTH = 300;
 
 const ENCODER = new TextEncoder();
+const DIM = "\x1b[2m";
+const PLAIN = "\x1b[0m";
 const COLOURS: Readonly<Record<Level, string>> = {
   debug: "\x1b[90m",
   info: "\x1b[32m",
@@ -82,6 +84,11 @@ export function recentProblems(): readonly LoggedProblem[] {
 }
 
 const problems: LoggedProblem[] = [];
+
+/** Whether a failure that repeats is to be logged: the first, and then at each doubling. */
+export function isNews(failures: number): boolean {
+  return (failures & (failures - 1)) === 0;
+}
 
 const logger = getLogger(["flock"]);
 
@@ -133,12 +140,12 @@ function formatText(record: LogRecord, colour: boolean): string {
   const level = levelOf(record);
   const tag = level.toUpperCase().padEnd(5);
   const time = new Date(record.timestamp).toISOString().slice(11, 23);
-  return `${time} ${colour ? `${COLOURS[level]}${tag}\x1b[0m` : tag} ${textOf(record)}`;
+  return `${time} ${colour ? `${COLOURS[level]}${tag}${PLAIN}` : tag} ${textOf(record, colour)}`;
 }
 
-function textOf(record: LogRecord): string {
+function textOf(record: LogRecord, colour = false): string {
   const fields = Object.entries(fieldsOf(record)).map(([key, value]) =>
-    ` ${key}=${
+    ` ${colour ? `${DIM}${key}=${PLAIN}` : `${key}=`}${
       typeof value === "string" && /^[^\s"=]+$/.test(value) ? value : JSON.stringify(value)
     }`
   );

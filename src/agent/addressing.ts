@@ -45,7 +45,7 @@ export function podOptions(pod: Pod, config: NodeConfig): PodOptions {
     ipv4: config.defaults.ipv4 && config.cidr4.length > 0,
   });
   for (const warning of warnings) {
-    log.warn("Pod has a doubtful annotation", { pod: `${pod.namespace}/${pod.name}`, warning });
+    log.warn("Found doubtful annotation of pod", { pod: `${pod.namespace}/${pod.name}`, warning });
   }
   return options;
 }
@@ -144,7 +144,7 @@ function parseFallback(text: string | undefined): readonly IidField[] | undefine
   try {
     return parseIpAlgo(text);
   } catch (error) {
-    log.warn("NodeConfig has a doubtful annotation", { key: "ip-algo", err: messageOf(error) });
+    log.warn("Found doubtful annotation of NodeConfig", { key: "ip-algo", err: messageOf(error) });
     return undefined;
   }
 }

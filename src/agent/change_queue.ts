@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 
 /** Milliseconds until a handler that failed is run again. */
 const RETRY_MS = 5_000;
@@ -16,6 +16,7 @@ export class ChangeQueue implements Disposable {
   #running = false;
   #again = false;
   #ended = false;
+  #failures = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
 
   constructor(handle: () => Promise<void>, options: { readonly retryMs?: number } = {}) {
@@ -33,8 +34,16 @@ export class ChangeQueue implements Disposable {
       this.#again = false;
       try {
         await this.#handle();
+        this.#failures = 0;
       } catch (error) {
-        log.error("Could not take over changes", { err: error, retryInMs: this.#retryMs });
+        this.#failures++;
+        if (isNews(this.#failures)) {
+          log.warn("Could not take over changes", {
+            err: error,
+            retryInMs: this.#retryMs,
+            failures: this.#failures,
+          });
+        }
         clearTimeout(this.#retry);
         if (!this.#ended) this.#retry = setTimeout(() => this.add(), this.#retryMs);
       }

@@ -16,7 +16,7 @@ import {
 } from "../core/node_config_status.ts";
 import type { ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { Drain } from "./drain.ts";
@@ -52,7 +52,7 @@ export class ConfigStatus {
   #written: NodeConfigStatus | undefined;
   #uid: string | undefined;
   #triedAt = -Infinity;
-  #failing = false;
+  #failures = 0;
   #refused: string | undefined;
   #peers: readonly PeerStatus[] = [];
   /** The MTU that was in force at the last look; `null` before the first. */
@@ -97,11 +97,13 @@ export class ConfigStatus {
     try {
       await writer.applyNodeConfigStatus(nodeName, status, signal);
       this.#written = status;
-      this.#failing = false;
+      this.#failures = 0;
     } catch (error) {
       if (signal.aborted) return;
-      if (!this.#failing) log.warn("Could not write NodeConfig status", { err: error });
-      this.#failing = true;
+      this.#failures++;
+      if (isNews(this.#failures)) {
+        log.warn("Could not write NodeConfig status", { err: error, failures: this.#failures });
+      }
     }
   }
 

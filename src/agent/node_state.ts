@@ -122,7 +122,7 @@ export class NodeState {
       if (this.#config === undefined) return source.damaged === true && await this.#restore();
       if (this.#seen === "gone") return false;
       this.#seen = "gone";
-      log.warn("NodeConfig is gone, the last one stays in force", { node: this.#node });
+      log.warn("Lost NodeConfig, kept the last one in force", { node: this.#node });
       return false;
     }
     const fallback = source.nodeConfig(DEFAULT_NODE_CONFIG);
@@ -135,7 +135,7 @@ export class NodeState {
       const { config, warnings } = parseNodeConfig(object);
       this.#accept(config);
       this.#sources = { own, fallback, podCidrs };
-      for (const warning of warnings) log.warn("NodeConfig has a doubtful field", { warning });
+      for (const warning of warnings) log.warn("Found doubtful field in NodeConfig", { warning });
       log.info("Accepted NodeConfig", {
         node: this.#node,
         generation: object.generation,
@@ -165,7 +165,7 @@ export class NodeState {
       this.#accept(parseNodeConfig(JSON.parse(text) as NodeConfigObject).config);
       this.#sources = undefined;
       this.#error = error;
-      log.warn("Last good NodeConfig stays in force", { file: this.#file });
+      log.warn("Kept last good NodeConfig in force", { file: this.#file });
       return true;
     } catch (error) {
       log.warn("Could not read the last good NodeConfig", { file: this.#file, err: error });

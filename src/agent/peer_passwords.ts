@@ -7,7 +7,7 @@
  */
 import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterWriter, SecretReference, SecretValue } from "../core/objects.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import { Pulse } from "./pulse.ts";
 
 /** Milliseconds between two readings, and until one that failed is tried again. */
@@ -27,7 +27,7 @@ export class PeerPasswords {
   readonly #o: PeerPasswordsOptions;
   readonly #pulse = new Pulse();
   #values: ReadonlyMap<string, SecretValue> = new Map();
-  #failing = false;
+  #failures = 0;
 
   constructor(options: PeerPasswordsOptions) {
     this.#o = options;
@@ -72,11 +72,17 @@ export class PeerPasswords {
       } catch (error) {
         if (signal.aborted) return false;
         complete = false;
-        if (!this.#failing) log.warn("Could not read Secret", { secret: key, err: error });
+        if (isNews(this.#failures + 1)) {
+          log.warn("Could not read Secret", {
+            secret: key,
+            err: error,
+            failures: this.#failures + 1,
+          });
+        }
       }
       if (value !== undefined) values.set(key, value);
     }
-    this.#failing = !complete;
+    this.#failures = complete ? 0 : this.#failures + 1;
     const changed = JSON.stringify([...values]) !== JSON.stringify([...this.#values]);
     this.#values = values;
     if (changed) onChange();

@@ -59,12 +59,14 @@ Deno.test("PeerPasswords keeps what it knows while the API server is away", asyn
   const f = new Fixture();
   await f.passwords.refresh(signal);
   f.answer = new Error("Cannot read: connection refused");
-  assertEquals(await f.passwords.refresh(signal), false);
-  assertEquals(await f.passwords.refresh(signal), false);
+  for (let failure = 1; failure <= 5; failure++) {
+    assertEquals(await f.passwords.refresh(signal), false);
+  }
   assertEquals(f.passwords.get(REFERENCE), { kind: "value", value: "s3cret" });
   assertEquals(f.changes, 1);
   const written = lines.filter((line) => line.includes("Could not read Secret"));
-  assertEquals(written.length, 1);
+  // At first, and at each doubling.
+  assertEquals(written.map((line) => JSON.parse(line).failures), [1, 2, 4]);
   assert(written[0]?.includes('"secret":"kube-system/flock-bgp/password"'));
   assert(!lines.some((line) => line.includes("s3cret")));
 });
