@@ -49,6 +49,8 @@ export async function build(options: BuildOptions = {}): Promise<BuildKind> {
     Deno.execPath(),
     ...compiler,
     Deno.env.get("DENORT_BIN") ?? "",
+    // Whether a compiled program has OpenTelemetry is fixed when it is compiled (denoland/deno#28839).
+    Deno.env.get("OTEL_DENO") ?? "",
   ]);
   const known = await readStamp(dist, digest);
   if (known === "executable" || (known === "launcher" && !options.requireCompile)) {

@@ -42,6 +42,7 @@ const SINGLE_TESTS: readonly Requirement[] = [
   { package: "strace", file: "strace" },
   { package: "chromium", file: "chromium" },
   { package: "xz-utils", file: "xz" },
+  { package: "prometheus", file: "promtool", service: "prometheus.service" },
 ];
 
 /** Who asks, and what it needs. The tests need what the demo needs. */

@@ -30,6 +30,7 @@ const NEEDS = {
   debootstrap: () => lacks("debootstrap", "debootstrap"),
   chromium: () => lacks("chromium", "chromium"),
   strace: () => lacks("strace", "strace"),
+  promtool: () => lacks("prometheus", "promtool"),
   manifests: () => testSource() === "manifests" ? undefined : "is about the directory of manifests",
 } as const satisfies Readonly<Record<string, () => string | undefined>>;
 

@@ -41,6 +41,10 @@ export interface BgpSpeakerState {
   readonly lastAppliedAt?: number;
 }
 
+/** What became of one attempt: BIRD runs it, refused it, is away, or it could not be tried. */
+export const RELOAD_RESULTS = ["ok", "refused", "absent", "failed"] as const;
+export type ReloadResult = typeof RELOAD_RESULTS[number];
+
 export interface BgpSpeakerOptions {
   /** Path of BIRD's configuration; its directory is made, and belongs to flock. */
   readonly path: string;
@@ -51,6 +55,8 @@ export interface BgpSpeakerOptions {
   readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** Called after each attempt. */
+  readonly onReload?: (result: ReloadResult, seconds: number) => void;
 }
 
 /** The one writer of BIRD's configuration. */
@@ -60,6 +66,7 @@ export class BgpSpeaker implements AsyncDisposable {
   readonly #check: (path: string) => Promise<void>;
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly #now: () => number;
+  readonly #onReload: (result: ReloadResult, seconds: number) => void;
   readonly #end = new AbortController();
   readonly #loop: Promise<void>;
   /** Resolves when there is something to do. */
@@ -78,6 +85,7 @@ export class BgpSpeaker implements AsyncDisposable {
     this.#check = options.check ?? checkWithBird;
     this.#sleep = options.sleep ?? ((ms, signal) => new Pulse().wait(ms, signal));
     this.#now = options.now ?? Date.now;
+    this.#onReload = options.onReload ?? (() => {});
     this.#loop = this.#run();
   }
 
@@ -121,13 +129,16 @@ export class BgpSpeaker implements AsyncDisposable {
       triedAt = this.#now();
       // From here on nobody knows what BIRD runs, until it says so.
       this.#inForce = undefined;
+      const began = performance.now();
       try {
         await this.#put(text);
+        this.#onReload("ok", (performance.now() - began) / 1000);
         this.#succeeded(text, triedAt);
         failed = 0;
       } catch (error) {
         const retryInMs = Math.min(RETRY_MIN_MS * 2 ** failed, RETRY_MAX_MS);
         failed += 1;
+        this.#onReload(resultOf(error), (performance.now() - began) / 1000);
         this.#failed(error, { failed, retryInMs });
         await this.#backOff(retryInMs);
       }
@@ -193,6 +204,11 @@ export class BgpSpeaker implements AsyncDisposable {
     }
     this.#error = message;
   }
+}
+
+function resultOf(error: unknown): ReloadResult {
+  if (error instanceof BirdRefusedError) return "refused";
+  return error instanceof BirdAbsentError ? "absent" : "failed";
 }
 
 /** Checks a file with `bird -p`. Without `bird` here nothing can be said against it. */

@@ -11,6 +11,7 @@ class Fixture implements AsyncDisposable {
   readonly clock = new FakeClock();
   readonly birdc = new FakeBirdc(this.path);
   readonly logged: Record<string, unknown>[] = [];
+  readonly reloads: string[] = [];
   readonly speaker: BgpSpeaker;
 
   constructor() {
@@ -26,6 +27,10 @@ class Fixture implements AsyncDisposable {
       },
       sleep: this.clock.sleep,
       now: this.clock.now,
+      onReload: (result, seconds) => {
+        assert(seconds >= 0 && seconds < 60);
+        this.reloads.push(result);
+      },
     });
   }
 
@@ -205,4 +210,22 @@ Deno.test("BgpSpeaker ends at once while it backs off", async () => {
   await using f = new Fixture();
   f.speaker.apply("refuse");
   await f.until(() => f.clock.sleeping.length === 1);
+});
+
+Deno.test("BgpSpeaker tells what became of each attempt", async () => {
+  await using f = new Fixture();
+  f.speaker.apply("A");
+  await f.until(() => f.speaker.state.applied);
+  f.birdc.running = undefined;
+  f.clock.advance(RELOAD_WINDOW_MS);
+  f.speaker.apply("B");
+  await f.until(() => f.speaker.state.failures === 1);
+  f.birdc.running = "A";
+  f.speaker.apply("refuse C");
+  f.clock.advance(RELOAD_WINDOW_MS);
+  await f.until(() => f.speaker.state.failures === 2);
+  f.speaker.apply("D");
+  f.clock.advance(RELOAD_WINDOW_MS);
+  await f.until(() => f.speaker.state.applied);
+  assertEquals(f.reloads, ["ok", "absent", "refused", "ok"]);
 });

@@ -8,9 +8,10 @@ import { attachmentKey } from "../core/attachment.ts";
 import type { ClusterSource } from "../core/objects.ts";
 import type { NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import type { PodNetwork } from "./pod_network.ts";
 import { Pulse } from "./pulse.ts";
+import { Turns } from "./turns.ts";
 
 /** Time between two looks, and how long something must have been leaked, in milliseconds. */
 const INTERVAL_MS = 60_000;
@@ -23,24 +24,38 @@ export interface LeakCollectorOptions {
   readonly ip: { observe(): Promise<Pick<NodeKernel, "links">> };
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Called for each attachment that was released. */
+  readonly onLeak?: () => void;
+  readonly turns?: Turns;
 }
 
 /** Finds leaked attachments and releases them after a grace period. */
 export class LeakCollector {
   readonly #o: LeakCollectorOptions;
+  readonly #turns: Turns;
   /** Key of a leaked attachment → when it was first seen to be one. */
   #since = new Map<string, number>();
 
   constructor(options: LeakCollectorOptions) {
     this.#o = options;
+    this.#turns = options.turns ?? new Turns();
   }
 
   /** Looks now and then until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    let failures = 0;
     while (!signal.aborted) {
       await new Pulse().wait(INTERVAL_MS, signal);
       if (signal.aborted) break;
-      await this.collect().catch((error) => log.warn("Could not collect leaks", { err: error }));
+      try {
+        await this.#turns.take("leaks", () => this.collect());
+        failures = 0;
+      } catch (error) {
+        failures++;
+        if (isNews(failures)) {
+          log.warn("Could not collect leaks", { err: error, retryInMs: INTERVAL_MS, failures });
+        }
+      }
     }
   }
 
@@ -62,6 +77,7 @@ export class LeakCollector {
       if (now() - first < GRACE_MS) since.set(key, first);
       else {
         await network.del(attachment);
+        this.#o.onLeak?.();
         log.warn("Released leaked attachment", {
           pod: `${namespace}/${podName}`,
           containerId,

@@ -48,7 +48,7 @@ Deno.test("collect() begins to count again when a leak was none meanwhile", asyn
   await f.collectAt(5, 9.9);
   assertEquals(f.deleted, []);
   await f.collectAt(10);
-  assertEquals(f.deleted, ["c1/eth0"]);
+  assertEquals([f.deleted, f.leaks], [["c1/eth0"], 1]);
 });
 
 Deno.test("collect() judges nothing before the caches are in sync", async () => {
@@ -85,6 +85,7 @@ class Fixture {
   readonly links: string[] = [];
   readonly deleted: string[] = [];
   pendingTries = 0;
+  leaks = 0;
   pendingError: Error | undefined;
   #now = 0;
   readonly collector: LeakCollector;
@@ -120,6 +121,7 @@ class Fixture {
         },
       },
       now: () => f.#now,
+      onLeak: () => f.leaks++,
     });
   }
 

@@ -1,7 +1,7 @@
 /**
  * Health and metrics over HTTP. For the kubelet's probes: `/healthz` tells whether the agent turns,
- * `/readyz` whether it can serve. Bodies are for people: `ok`, or one reason per line with status 503. `/` is the page that shows the
- * node.
+ * `/readyz` whether it can serve. Bodies are for people: `ok`, or one reason per line with status 503;
+ * with `?verbose` also each loop's last turn. `/` is the page that shows the node.
  *
  * A failing `/healthz` has the agent restarted, so nothing that a restart does not mend makes it fail: not
  * a bad NodeConfig, a BIRD that is away or an API server that is.
@@ -11,22 +11,26 @@
 import { messageOf } from "../core/errors.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
-import type { Metrics } from "./metrics.ts";
+import type { Metrics } from "./metrics/metrics.ts";
 import type { MakePage } from "./page.ts";
+import type { Turns } from "./turns.ts";
 
-/** A pass that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
+/** A turn of a loop that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
 const STUCK_MS = 120_000;
+/** Of other loops than the reconciler's: what they wait for they give up sooner, one after the other. */
+const STUCK_ELSEWHERE_MS = 600_000;
+/** The reconciler's. */
+const QUICK_LOOPS = ["routes", "pods"];
 
 /** What health is judged by. */
 export interface HealthInput {
   /** Why ADD cannot be served: caches not in sync, no NodeConfig in force. Undefined when it can. */
   notReady(): string | undefined;
   readonly reconciler: {
-    /** Milliseconds that the pass under way has taken; 0 between passes. */
-    readonly busyMs: number;
     /** True once a pass made everything as it should be. */
     readonly settled: boolean;
   };
+  readonly turns: Pick<Turns, "list">;
   readonly birdc: Pick<Birdc, "status">;
   readonly metrics: Metrics;
   /** The page that shows the node. */
@@ -36,11 +40,13 @@ export interface HealthInput {
 /** Answers a request. */
 export async function answerHealth(request: Request, input: HealthInput): Promise<Response> {
   if (request.method !== "GET" && request.method !== "HEAD") return reply(405, "use GET");
-  switch (new URL(request.url).pathname) {
+  const { pathname, searchParams } = new URL(request.url);
+  const facts = searchParams.has("verbose") ? loopFacts(input) : [];
+  switch (pathname) {
     case "/healthz":
-      return judged(notAlive(input));
+      return judged(notAlive(input), facts);
     case "/readyz":
-      return judged([...notAlive(input), ...await notReady(input)]);
+      return judged([...notAlive(input), ...await notReady(input)], facts);
     case "/metrics":
       return new Response(await input.metrics.render(), {
         headers: { "content-type": input.metrics.contentType },
@@ -69,7 +75,7 @@ export function serveHealth(
   try {
     return Deno.serve({
       ...address,
-      onListen: () => log.info("Serving health", address),
+      onListen: () => log.info("Began to serve health", address),
       onError: (error) => reply(500, messageOf(error)),
     }, (request) => answerHealth(request, input));
   } catch (error) {
@@ -78,10 +84,23 @@ export function serveHealth(
   }
 }
 
-function notAlive({ reconciler: { busyMs } }: HealthInput): string[] {
-  return busyMs > STUCK_MS
-    ? [`the reconciler has been at one pass for ${Math.round(busyMs / 1000)} s`]
-    : [];
+function notAlive({ turns }: HealthInput): string[] {
+  return turns.list().filter(({ loop, busyMs }) =>
+    busyMs > (QUICK_LOOPS.includes(loop) ? STUCK_MS : STUCK_ELSEWHERE_MS)
+  ).map(({ loop, busyMs }) =>
+    `loop "${loop}" has been at one turn for ${Math.round(busyMs / 1000)} s`
+  );
+}
+
+/** Each loop's last turn. */
+function loopFacts({ turns }: HealthInput): string[] {
+  const ago = (at: number): string => `${((Date.now() - at) / 1000).toFixed(1)} s ago`;
+  return turns.list().map(({ loop, busyMs, endedAt, succeededAt }) => {
+    const now = busyMs > 0 ? `at a turn for ${(busyMs / 1000).toFixed(1)} s, ` : "";
+    if (endedAt === undefined) return `loop "${loop}": ${now}none ended so far`;
+    const failed = endedAt === succeededAt ? "" : ", which failed";
+    return `loop "${loop}": ${now}last turn ${ago(endedAt)}${failed}`;
+  });
 }
 
 async function notReady({ notReady, reconciler, birdc }: HealthInput): Promise<string[]> {
@@ -96,8 +115,9 @@ async function notReady({ notReady, reconciler, birdc }: HealthInput): Promise<s
   return reasons;
 }
 
-function judged(reasons: readonly string[]): Response {
-  return reasons.length === 0 ? reply(200, "ok") : reply(503, reasons.join("\n"));
+function judged(reasons: readonly string[], facts: readonly string[]): Response {
+  const lines = [...reasons.length === 0 ? ["ok"] : reasons, ...facts];
+  return reply(reasons.length === 0 ? 200 : 503, lines.join("\n"));
 }
 
 function reply(status: number, text: string): Response {

@@ -1,14 +1,20 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { Birdc, BirdStatus } from "../io/birdc.ts";
 import { configureLog } from "../log.ts";
 import { answerHealth, type HealthInput, serveHealth } from "./health.ts";
+import type { LoopState } from "./turns.ts";
 
 const birdUp: Pick<Birdc, "status"> = {
   status: () => Promise.resolve({} as BirdStatus),
 };
+function loops(...list: readonly LoopState[]): HealthInput["turns"] {
+  return { list: () => list };
+}
+
 const well: HealthInput = {
   notReady: () => undefined,
-  reconciler: { busyMs: 0, settled: true },
+  reconciler: { settled: true },
+  turns: loops({ loop: "routes", busyMs: 0 }),
   birdc: birdUp,
   page: () => Promise.resolve("<!DOCTYPE html>"),
   metrics: { contentType: "text/plain", render: () => Promise.resolve("flock_x_total 1\n") },
@@ -34,7 +40,8 @@ Deno.test("answerHealth() serves the page, which is not kept", async () => {
 Deno.test("answerHealth() is alive but not ready while something lacks, and names all of it", async () => {
   const input: Partial<HealthInput> = {
     notReady: () => 'there is no NodeConfig "a"',
-    reconciler: { busyMs: 119_000, settled: false },
+    reconciler: { settled: false },
+    turns: loops({ loop: "routes", busyMs: 119_000 }, { loop: "leaks", busyMs: 599_000 }),
     birdc: { status: () => Promise.reject(new Error("Cannot reach BIRD: no such file")) },
   };
   assertEquals(await ask("/healthz", input), [200, "ok\n"]);
@@ -45,11 +52,38 @@ Deno.test("answerHealth() is alive but not ready while something lacks, and name
   ]);
 });
 
-Deno.test("answerHealth() is neither alive nor ready when a pass hangs", async () => {
-  const input = { reconciler: { busyMs: 121_000, settled: true } };
-  const reason = "the reconciler has been at one pass for 121 s\n";
+Deno.test("answerHealth() is neither alive nor ready when loops hang", async () => {
+  const turns = loops(
+    { loop: "routes", busyMs: 121_000 },
+    { loop: "cluster", busyMs: 121_000 },
+    { loop: "leaks", busyMs: 601_000 },
+  );
+  const input = { turns };
+  const reason = 'loop "routes" has been at one turn for 121 s\n' +
+    'loop "leaks" has been at one turn for 601 s\n';
   assertEquals(await ask("/healthz", input), [503, reason]);
   assertEquals(await ask("/readyz", input), [503, reason]);
+});
+
+Deno.test("answerHealth() tells each loop's last turn when it is asked to be verbose", async () => {
+  const now = Date.now();
+  const turns = loops(
+    { loop: "routes", busyMs: 0, endedAt: now - 3_000, succeededAt: now - 3_000 },
+    { loop: "leaks", busyMs: 0, endedAt: now - 60_000, succeededAt: now - 120_000 },
+    { loop: "cluster", busyMs: 40 },
+  );
+  const [status, body] = await ask("/healthz?verbose", { turns });
+  assertEquals(status, 200);
+  assertMatch(
+    body,
+    new RegExp(
+      '^ok\nloop "routes": last turn \\d+\\.\\d s ago\n' +
+        'loop "leaks": last turn \\d+\\.\\d s ago, which failed\n' +
+        'loop "cluster": at a turn for 0.0 s, none ended so far\n$',
+    ),
+  );
+  const notReady = (): string => "nothing";
+  assertMatch((await ask("/readyz?verbose", { turns, notReady }))[1], /^nothing\nloop "routes"/);
 });
 
 Deno.test("answerHealth() serves the metrics, also while something lacks", async () => {

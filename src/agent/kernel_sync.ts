@@ -20,6 +20,8 @@ import type { ChangeLog } from "./change_log.ts";
 export interface RouteCounters {
   /** Routes that somebody else removed or changed, and that are back. */
   reinstalls: number;
+  /** Of these, the ones that were changed. */
+  changed: number;
   /** Routes that could not be installed, each try. */
   installFailures: number;
   /** Lines of links' ends, next hops and groups that were put right. */
@@ -43,7 +45,12 @@ export class IdTakenError extends Error {
 
 /** The kernel's objects of ours. */
 export class KernelSync {
-  readonly counters: RouteCounters = { reinstalls: 0, installFailures: 0, repairs: 0 };
+  readonly counters: RouteCounters = {
+    reinstalls: 0,
+    changed: 0,
+    installFailures: 0,
+    repairs: 0,
+  };
   readonly #ip: Pick<Ip, "observe" | "change" | "routesTo">;
   readonly #sticky: boolean;
   readonly #changes: Pick<ChangeLog, "note">;
@@ -78,6 +85,11 @@ export class KernelSync {
   /** What is there; undefined when it has to be read first. */
   get present(): OwnState | undefined {
     return this.#present;
+  }
+
+  /** What was there when that was known last: nothing before the first look. */
+  get known(): OwnState {
+    return this.#present ?? this.#seen;
   }
 
   /** What should be there, as computed last. */
@@ -129,6 +141,7 @@ export class KernelSync {
    */
   async apply(changes: readonly Change[]): Promise<void> {
     const present = this.#present ?? new Map();
+    this.#seen = present;
     this.#present = undefined;
     const failed = changes.length === 0
       ? []
@@ -142,7 +155,7 @@ export class KernelSync {
       kind === "install" && object.kind === "route" && taken.includes(object.id ?? 0);
     const isMade = (change: Change): boolean => !failedLines.has(change.line) && !isAstray(change);
     const made = changes.filter(isMade);
-    const repaired = made.filter((change) => this.#tell(change));
+    const repaired = made.filter((change) => this.#tell(change, present));
     this.counters.installFailures +=
       changes.filter(({ kind, object, line }) =>
         kind === "install" && object.kind === "route" && failedLines.has(line)
@@ -168,7 +181,7 @@ export class KernelSync {
   }
 
   /** Logs a change; true for a route that somebody else had removed or changed. */
-  #tell({ kind, key, object }: Change): boolean {
+  #tell({ kind, key, object }: Change, present: OwnState): boolean {
     const { subject, text } = object;
     const isRepair = kind === "install" && this.#inPlace.get(key) === meaningOf(object);
     if (object.kind !== "route") {
@@ -196,8 +209,14 @@ export class KernelSync {
       log.info("Installed route", { prefix: subject, route: text });
       if (!isShared) note("its route was installed", "it is wanted and was not there");
     } else {
+      const reason = present.has(key) ? "changed" : "deleted";
       this.counters.reinstalls++;
-      log.warn("Reinstalled route that somebody else removed", { prefix: subject, route: text });
+      if (reason === "changed") this.counters.changed++;
+      log.warn("Reinstalled route that somebody else removed", {
+        prefix: subject,
+        route: text,
+        reason,
+      });
       note("its route was installed again", "somebody else removed or changed it");
     }
     return isRepair;

@@ -136,7 +136,7 @@ Deno.test("KernelSync logs what waited as planned, too", async () => {
 Deno.test("KernelSync counts exactly what others took away", async () => {
   using f = new Fixture();
   await f.sync(PODS);
-  const none = { reinstalls: 0, installFailures: 0 };
+  const none = { reinstalls: 0, changed: 0, installFailures: 0 };
   assertEquals({ ...f.kernel.counters, repairs: 0 }, { ...none, repairs: 0 });
   const groupOf = (): number =>
     f.ip.nexthops.keys().find((id) => id >> 16 === GROUP_IDS >> 16 && id !== GROUP_IDS + 7)!;

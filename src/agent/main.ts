@@ -27,6 +27,7 @@ import { AnnotationHolds } from "./annotation_holds.ts";
 import { BgpInput } from "./bgp_input.ts";
 import { BgpSpeaker } from "./bgp.ts";
 import { birdHealth } from "./bird_health.ts";
+import { BirdLooks } from "./bird_look.ts";
 import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { ConfigStatus } from "./config_status.ts";
@@ -38,7 +39,7 @@ import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { inspectOperations } from "./inspect.ts";
 import { KernelSync } from "./kernel_sync.ts";
-import { createMetrics } from "./metrics.ts";
+import { AgentMetrics } from "./metrics/metrics.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
 import { createPage, inspectAll, pageOperations } from "./page.ts";
@@ -49,6 +50,8 @@ import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalReport } from "./refusals.ts";
 import { cniOperations, createHandler } from "./server.ts";
+import { createTracing } from "./tracing.ts";
+import { Turns } from "./turns.ts";
 
 /** How long requests under way may take to finish when the agent stops, in milliseconds. */
 const STOP_GRACE_MS = 10_000;
@@ -105,6 +108,9 @@ export async function runAgent(
   await recoverAttachments(store, node.kernel, new Date());
 
   // The parts.
+  const metrics = new AgentMetrics();
+  const { instruments } = metrics;
+  const turns = new Turns((loop, seconds) => instruments.turn(loop, seconds));
   const ipam = new Ipam(randomBits);
   const holds = new AnnotationHolds(ipam);
   const network = new PodNetwork({
@@ -120,8 +126,15 @@ export async function runAgent(
       if (anycast !== undefined) reconciler.markPodsChanged();
     },
     withdraw: (attachment) => reconciler.withdraw(attachment),
+    onLeak: (source) => instruments.leak(source),
   });
-  const speaker = stack.use(new BgpSpeaker({ path: birdConfig, birdc }));
+  const speaker = stack.use(
+    new BgpSpeaker({
+      path: birdConfig,
+      birdc,
+      onReload: (result, seconds) => instruments.reload(result, seconds),
+    }),
+  );
   const passwords = new PeerPasswords({
     node,
     reader: writer,
@@ -153,6 +166,8 @@ export async function runAgent(
     onRefusals: (refused) => refusals.update(refused),
     changes,
     intervalMs: settings.routeReconcileIntervalMs,
+    turns,
+    onTransitions: (transitions, seconds) => instruments.transitions(transitions, seconds),
   });
 
   // What the cluster is told, where there is one.
@@ -185,9 +200,12 @@ export async function runAgent(
   signal.addEventListener("abort", () => stop.abort(), { once: true });
   if (signal.aborted) stop.abort();
 
+  /** When the source delivered what is not taken over yet (`performance.now`). */
+  let heardAt: number | undefined;
   const onSourceChange = async (): Promise<void> => {
     if (!source.synced) return;
-    reconciler.markPodsChanged();
+    reconciler.markPodsChanged(heardAt);
+    heardAt = undefined;
     holds.update(source.pods());
     if (await node.update(source)) {
       passwords.wake();
@@ -198,8 +216,12 @@ export async function runAgent(
       await writeConflist(settings.conflist, settings);
     }
   };
-  using sourceChanges = new ChangeQueue(onSourceChange);
-  using _subscription = source.onChange(() => sourceChanges.add());
+  using sourceChanges = new ChangeQueue(() => turns.take("cluster", onSourceChange));
+  using _subscription = source.onChange(() => {
+    heardAt ??= performance.now();
+    turns.heard("source");
+    sourceChanges.add();
+  });
 
   const inspected = {
     nodeName,
@@ -222,35 +244,55 @@ export async function runAgent(
   };
   const page = createPage(() => inspectAll(inspected), () => new Date());
   const operations = {
-    ...cniOperations(network, birdHealth(birdc, node)),
+    ...cniOperations(network, birdHealth(birdc, node), createTracing()),
     ...drainOperations(drain),
     ...inspectOperations(inspected),
     ...explainOperations(inspected),
     ...pageOperations(page),
   };
+  const handler = createHandler(
+    writer === undefined ? operations : withPodEvents(operations, writer),
+  );
   const server = stack.use(
     await serveAgent(
       settings.socket,
-      createHandler(writer === undefined ? operations : withPodEvents(operations, writer)),
+      instruments.counting(handler),
       (error) => log.error("Could not serve connection", { err: error }),
     ).catch((cause) => {
       throw new TerminalError(`Cannot start agent: ${cause.message}`, { cause });
     }),
   );
-  log.info("Serving", { socket: settings.socket });
+  log.info("Opened socket", { socket: settings.socket });
   if (settings.metricsAddress !== undefined) {
-    const metrics = createMetrics({ routes: kernel.counters });
-    const health = { notReady: () => network.notReady, reconciler, birdc, metrics, page };
+    const notReady = (): string | undefined => network.notReady;
+    const bird = new BirdLooks({ birdc, node });
+    metrics.read({
+      ...{ node, source, kernel, reconciler, speaker, drain, turns },
+      attachments,
+      bird,
+      notReady,
+    });
+    const health = { notReady, reconciler, turns, birdc, metrics, page };
     stack.use(serveHealth(settings.metricsAddress, health));
   }
 
-  const leaks = new LeakCollector({ network, store, source, ip, now: Date.now });
+  const leaks = new LeakCollector({
+    ...{ network, store, source, ip, turns },
+    now: Date.now,
+    onLeak: () => instruments.leak("api"),
+  });
   const loops = Promise.all([
     source.run(stop.signal),
     reconciler.run(stop.signal),
     runIpMonitor({
-      onEvent: (event) => reconciler.heed(event),
-      onGap: () => reconciler.markDirty({ repair: true }),
+      onEvent: (event) => {
+        turns.heard("monitor");
+        reconciler.heed(event);
+      },
+      onGap: () => {
+        instruments.gap();
+        reconciler.markDirty({ repair: true });
+      },
     }, stop.signal),
     leaks.run(stop.signal),
     passwords.run(stop.signal),
@@ -262,7 +304,7 @@ export async function runAgent(
   await new Promise<void>((resolve) =>
     stop.signal.aborted ? resolve() : stop.signal.addEventListener("abort", () => resolve())
   );
-  log.info("Stopping agent");
+  log.info("Began to stop agent");
   await server.stop(STOP_GRACE_MS);
   // What hangs in a read of a file or of the network is left to the end of the process.
   await Promise.race([loops, new Promise((resolve) => setTimeout(resolve, STOP_LOOPS_MS))]);

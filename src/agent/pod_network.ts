@@ -38,7 +38,8 @@ import { wireHost } from "./host_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
 import { findPod, podless } from "./pod_lookup.ts";
-import { inSandbox } from "./recovery.ts";
+import { inSandbox, isSandboxGone } from "./recovery.ts";
+import { NO_STEPS, type Steps } from "./tracing.ts";
 
 /** One ADD. */
 export interface AddRequest extends AttachmentId {
@@ -60,7 +61,15 @@ export interface PodNetworkOptions {
   readonly onChange: (attachment: Attachment) => void;
   /** Withdraws what leads to an attachment; it is about to be detached. */
   readonly withdraw: (attachment: Attachment) => Promise<void>;
+  /** Called for each attachment that nobody had detached. */
+  readonly onLeak?: (source: keyof typeof LEAKS) => void;
 }
+
+/** What is said of attachments that nobody detached, by who found them. */
+const LEAKS = {
+  cni_gc: "Collected garbage",
+  unfinished: "Tore down unfinished attachment",
+} as const;
 
 /** The attachments of this node. */
 export class PodNetwork {
@@ -90,14 +99,15 @@ export class PodNetwork {
    * Attaches a container. Asked again, gives the same answer.
    *
    * @param signal aborts when nobody waits for the answer any more: everything is undone
+   * @param steps is told of each step
    * @throws {CniError}
    */
-  add(request: AddRequest, signal: AbortSignal): Promise<CniResult> {
+  add(request: AddRequest, signal: AbortSignal, steps: Steps = NO_STEPS): Promise<CniResult> {
     const cancelled = new AbortController();
     const either = AbortSignal.any([signal, cancelled.signal]);
     return this.#lock.run(
       attachmentKey(request),
-      () => this.#attach(request, either),
+      () => this.#attach(request, either, steps),
       (reason) => cancelled.abort(reason),
     );
   }
@@ -156,12 +166,12 @@ export class PodNetwork {
   async collectGarbage(network: string, valid: readonly AttachmentId[] | null): Promise<void> {
     const keys = new Set((valid ?? []).map(attachmentKey));
     const isGarbage = (a: Attachment): boolean =>
-      keys.size > 0 ? !keys.has(attachmentKey(a)) : isGone(a.netns);
+      keys.size > 0 ? !keys.has(attachmentKey(a)) : isSandboxGone(a.netns);
     await this.#detachAll(
       this.#o.store.list().filter((a) =>
         a.state === "committed" && (a.network ?? network) === network && isGarbage(a)
       ),
-      "Collected garbage",
+      "cni_gc",
     );
   }
 
@@ -171,19 +181,21 @@ export class PodNetwork {
    * @throws {AggregateError} after having tried all
    */
   async detachPending(): Promise<void> {
-    await this.#detachAll(
-      this.#o.store.list().filter((a) => a.state === "pending"),
-      "Tore down unfinished attachment",
-    );
+    const pending = this.#o.store.list().filter(({ state }) => state === "pending");
+    await this.#detachAll(pending, "unfinished");
   }
 
-  async #detachAll(attachments: readonly Attachment[], msg: string): Promise<void> {
+  async #detachAll(
+    attachments: readonly Attachment[],
+    source: keyof typeof LEAKS,
+  ): Promise<void> {
     const results = await Promise.allSettled(
       attachments.filter((a) => !this.#lock.isBusy(attachmentKey(a))).map((attachment) =>
         this.#lock.run(attachmentKey(attachment), async () => {
           const { namespace, podName, containerId, ifname } = attachment;
           await this.#detach(attachment);
-          log.info(msg, { pod: `${namespace}/${podName}`, containerId, ifname });
+          log.info(LEAKS[source], { pod: `${namespace}/${podName}`, containerId, ifname });
+          this.#o.onLeak?.(source);
           this.#o.onChange(attachment);
         })
       ),
@@ -197,7 +209,11 @@ export class PodNetwork {
     }
   }
 
-  async #attach(request: AddRequest, signal: AbortSignal): Promise<CniResult> {
+  async #attach(
+    request: AddRequest,
+    signal: AbortSignal,
+    { step }: Steps,
+  ): Promise<CniResult> {
     signal.throwIfAborted();
     const { store, ip, node, nodeName, source } = this.#o;
     const existing = store.get(attachmentKey(request));
@@ -212,29 +228,40 @@ export class PodNetwork {
       throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${notReady}`);
     }
     if (existing !== undefined) await this.#detach(existing);
-    const pod = request.pod === undefined
-      ? podless(request)
-      : await findPod(source, request.pod, { node: nodeName, signal });
-
-    const options = podOptions(pod, node.config!);
-    const surroundings = await readSurroundings(options, { source, ip, nodeName, signal });
-
-    const { attachment, wiring, pending } = this.#reserve(request, { pod, options, surroundings });
+    const { pod, options, surroundings } = await step("lookup", async () => {
+      const pod = request.pod === undefined
+        ? podless(request)
+        : await findPod(source, request.pod, { node: nodeName, signal });
+      const options = podOptions(pod, node.config!);
+      const surroundings = await readSurroundings(options, { source, ip, nodeName, signal });
+      return { pod, options, surroundings };
+    });
+    const { attachment, wiring, pending } = step(
+      "allocate",
+      () => this.#reserve(request, { pod, options, surroundings }),
+    );
     try {
       // Both processes start now and wait for their turn: stored, node's end, pod's end.
       const wait = async (step: Promise<void>): Promise<void> => {
         await step;
         signal.throwIfAborted();
       };
-      await wait(ip.runPod(wiring.netns, {
-        batch: podBatch(wiring),
-        sysctls: podSysctlWrites(wiring),
-        after: wait(
-          wireHost(wiring, { ip, nodePrefixes: node.nodePrefixes, after: wait(pending) }),
+      const isStored = wait(step("store", () => pending));
+      const isOnNode = wait(
+        step(
+          "wire node",
+          () => wireHost(wiring, { ip, nodePrefixes: node.nodePrefixes, after: isStored }),
+          isStored,
         ),
-      }));
+      );
+      await wait(step("wire pod", () =>
+        ip.runPod(wiring.netns, {
+          batch: podBatch(wiring),
+          sysctls: podSysctlWrites(wiring),
+          after: isOnNode,
+        }), isOnNode));
       const result = resultOf(wiring, request.conf.dns);
-      await stored(store.put({ ...attachment, state: "committed", result }));
+      await step("commit", () => stored(store.put({ ...attachment, state: "committed", result })));
       signal.throwIfAborted();
       this.#o.onChange(attachment);
       return result;
@@ -362,16 +389,5 @@ async function stored(change: Promise<void>): Promise<void> {
     await change;
   } catch (cause) {
     throw new CniError(CniCode.io, messageOf(cause), { cause: (cause as Error).cause });
-  }
-}
-
-/** True when the path of a namespace is gone. What is not known or cannot be looked at counts as there. */
-function isGone(netns: string): boolean {
-  if (netns === "") return false;
-  try {
-    Deno.lstatSync(netns);
-    return false;
-  } catch (error) {
-    return error instanceof Deno.errors.NotFound;
   }
 }

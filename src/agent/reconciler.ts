@@ -34,6 +34,8 @@ import type { ChangeLog } from "./change_log.ts";
 import { IdTakenError, type KernelSync } from "./kernel_sync.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
+import { type OnTransitions, TransitionTimer } from "./transition_timer.ts";
+import { Turns } from "./turns.ts";
 
 /** Retry after a failed pass, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
@@ -63,6 +65,8 @@ export interface ReconcilerOptions {
   readonly changes: Pick<ChangeLog, "noteAnycast">;
   /** Milliseconds between periodic passes; 0: none. */
   readonly intervalMs: number;
+  readonly turns?: Turns;
+  readonly onTransitions?: OnTransitions;
   /** What tests replace: a clock in milliseconds that only goes forward, and waiting by it. */
   readonly now?: () => number;
   readonly pulse?: Pick<Pulse, "wait" | "wake">;
@@ -84,6 +88,8 @@ export class Reconciler {
   readonly #o: ReconcilerOptions;
   readonly #now: () => number;
   readonly #pulse: Pick<Pulse, "wait" | "wake">;
+  readonly #turns: Turns;
+  readonly #timer: TransitionTimer;
   /** A pod changed. */
   #podsChanged = false;
   /** When the next full pass is due, and when the last one began. */
@@ -93,8 +99,6 @@ export class Reconciler {
   #repairs = REPAIR_BURST;
   #failures = 0;
   #firstPass = true;
-  /** When the pass under way began. */
-  #passSince: number | undefined;
   /** Computations and changes are made one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
   /** Attachments that are about to be detached, by key. */
@@ -109,11 +113,8 @@ export class Reconciler {
     this.#o = options;
     this.#now = options.now ?? (() => performance.now());
     this.#pulse = options.pulse ?? new Pulse();
-  }
-
-  /** Milliseconds that the pass under way has taken; 0 between passes. */
-  get busyMs(): number {
-    return this.#passSince === undefined ? 0 : this.#now() - this.#passSince;
+    this.#turns = options.turns ?? new Turns();
+    this.#timer = new TransitionTimer(this.#now, options.onTransitions);
   }
 
   /** True once a pass made everything as it should be. */
@@ -154,9 +155,14 @@ export class Reconciler {
     this.#ask(Math.max(this.#now(), this.#beganAt + gap));
   }
 
-  /** Pods changed: what is announced may be something else now. */
-  markPodsChanged(): void {
+  /**
+   * Pods changed: what is announced may be something else now.
+   *
+   * @param heardAt when the source delivered that (`performance.now`); undefined when it is no news of its
+   */
+  markPodsChanged(heardAt?: number): void {
     this.#podsChanged = true;
+    if (heardAt !== undefined) this.#timer.heard(heardAt);
     this.#pulse.wake();
   }
 
@@ -177,6 +183,7 @@ export class Reconciler {
   async withdraw(attachment: Attachment): Promise<void> {
     this.#leaving.set(attachmentKey(attachment), attachment);
     if (attachment.anycast === undefined) return;
+    this.#timer.heard(this.#now());
     try {
       await this.#quickPass();
     } catch (error) {
@@ -196,11 +203,10 @@ export class Reconciler {
         await this.#pulse.wait(Math.min(this.#dueAt - now, FOREVER_MS), signal);
         continue;
       }
-      this.#passSince = now;
       try {
         if (this.#podsChanged) {
           this.#podsChanged = false;
-          await this.#quickPass();
+          await this.#turns.take("pods", () => this.#quickPass());
         }
         if (isDue) {
           const { intervalMs } = this.#o;
@@ -209,7 +215,9 @@ export class Reconciler {
           this.#beganAt = now;
           this.#dueAt = intervalMs > 0 ? now + intervalMs : Infinity;
           // Routes that wait for BIRD are asked for again soon.
-          if (!await this.pass()) this.#ask(this.#now() + RETRY_HELD_MS);
+          if (!await this.#turns.take("routes", () => this.pass())) {
+            this.#ask(this.#now() + RETRY_HELD_MS);
+          }
         }
         this.#failures = 0;
       } catch (error) {
@@ -220,8 +228,6 @@ export class Reconciler {
         if ((this.#failures & (this.#failures - 1)) === 0) {
           log.warn("Could not reconcile", { err: error, retryInMs, failures: this.#failures });
         }
-      } finally {
-        this.#passSince = undefined;
       }
     }
   }
@@ -294,6 +300,7 @@ export class Reconciler {
     // From here to the change nothing is waited for.
     const snapshot = this.snapshot();
     if (snapshot === undefined) return undefined;
+    const settle = this.#timer.begin();
     // What was attached while the kernel was read may have been seen in part: it has a pass of its own.
     const attachments = snapshot.attachments.map((a): Attachment =>
       this.#readWith.has(identityOf(a)) ? a : { ...a, state: "pending" }
@@ -329,6 +336,7 @@ export class Reconciler {
       !(change.kind === "install" && change.object.devs.some((dev) => leaving.has(dev)))
     );
     const failure = await kernel.apply(now).catch((error: unknown) => error);
+    settle(failure === undefined ? desired.anycast : undefined);
     // Not a moment longer than it takes to see it; each time some more ids are known to be taken.
     if (failure instanceof IdTakenError) return await this.#sync({ ...options, read: true });
     const outcome = { attachments, desired, late, changes: changes.length, failure };

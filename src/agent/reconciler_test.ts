@@ -210,6 +210,36 @@ Deno.test("what waits for BIRD waits in quick passes too", async () => {
   assertEquals(f.kernel.counters.reinstalls, 0);
 });
 
+Deno.test("what becomes of an address is timed from the news of it, also where the kernel was not at hand", async () => {
+  await using f = await ReconcilerFixture.create({ pods: 2 });
+  f.start();
+  await f.settle();
+  // No news: they were Ready when the agent started.
+  assertEquals(f.timed, []);
+  const take = (): unknown => f.timed.splice(0);
+  f.setReady(1, false);
+  await f.settle();
+  assertEquals(take(), [["unready_to_withdrawn", 0]]);
+  f.ip.readError = new Error("Cannot run ip: killed by SIGKILL");
+  f.attach(3);
+  await f.settle();
+  assertEquals(take(), [], "the kernel cannot be read");
+  await f.advance(999);
+  f.ip.readError = undefined;
+  await f.advance(1);
+  assertEquals(take(), [["ready_to_announced", 1]]);
+  f.setReady(1, true);
+  await f.settle();
+  assertEquals(take(), [["ready_to_announced", 0]]);
+  await f.advance(10_000);
+  await f.reconciler.withdraw(f.attachments.get(2)!);
+  assertEquals(take(), [["detached_to_withdrawn", 0]]);
+  assertEquals(f.turns.list().map(({ loop, busyMs }) => [loop, busyMs]), [["routes", 0], [
+    "pods",
+    0,
+  ]]);
+});
+
 Deno.test("a container that is attached again is announced again", async () => {
   await using f = await ReconcilerFixture.create();
   f.start();

@@ -92,3 +92,14 @@ export async function inSandbox(
   const extra = all.filter((address) => address !== primary.ip6 && address !== primary.ip4);
   return { ...recovered, ...primary, netns, addresses: extra };
 }
+
+/** True when the path of a namespace is gone. What is not known or cannot be looked at counts as there. */
+export function isSandboxGone(netns: string): boolean {
+  if (netns === "") return false;
+  try {
+    Deno.lstatSync(netns);
+    return false;
+  } catch (error) {
+    return error instanceof Deno.errors.NotFound;
+  }
+}

@@ -7,9 +7,11 @@
 import { parseCniArgs, parseNetConf } from "../core/cni.ts";
 import { decodeResult } from "../core/cni_result.ts";
 import { CniCode, CniError } from "../core/errors.ts";
+import { parseTraceparent } from "../core/trace_context.ts";
 import type { AgentHandler, AgentRequest } from "../io/socket.ts";
 import { log } from "../log.ts";
 import type { PodNetwork } from "./pod_network.ts";
+import { NO_TRACING, type Tracing } from "./tracing.ts";
 
 /** Answers one operation. */
 export type Operation = (request: AgentRequest, signal: AbortSignal) => Promise<unknown>;
@@ -24,6 +26,7 @@ export interface DataPathHealth {
 export function cniOperations(
   network: Pick<PodNetwork, "notReady" | "add" | "del" | "check" | "collectGarbage">,
   health: DataPathHealth,
+  tracing: Tracing = NO_TRACING,
 ): Readonly<Record<string, Operation>> {
   return {
     ADD: (request, signal) => {
@@ -36,7 +39,21 @@ export function cniOperations(
             "(K8S_POD_NAMESPACE, K8S_POD_NAME), and requirePod is true",
         );
       }
-      return network.add({ ...idOf(request), netns: request.netns ?? "", conf, pod }, signal);
+      const add = { ...idOf(request), netns: request.netns ?? "", conf, pod };
+      return tracing.trace(
+        "ADD",
+        {
+          parent: parseTraceparent(request.traceparent),
+          attributes: {
+            "k8s.namespace.name": pod?.namespace,
+            "k8s.pod.name": pod?.name,
+            "k8s.pod.uid": pod?.uid,
+            "container.id": add.containerId,
+            "flock.ifname": add.ifname,
+          },
+        },
+        (steps) => network.add(add, signal, steps),
+      );
     },
     DEL: (request) => network.del(idOf(request)),
     CHECK: (request) => {
@@ -78,7 +95,7 @@ export function createHandler(operations: Readonly<Record<string, Operation>>): 
       pod: podOf(request.args),
       containerId: request.container_id || undefined,
       ifname: request.ifname || undefined,
-      traceparent: request.traceparent,
+      traceparent: parseTraceparent(request.traceparent)?.text,
     };
     try {
       const operation = Object.hasOwn(operations, request.op) ? operations[request.op] : undefined;

@@ -1,14 +1,16 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { CniError } from "../core/errors.ts";
 import type { AgentRequest } from "../io/socket.ts";
-import { configureLog } from "../log.ts";
+import { configureLog, type Level } from "../log.ts";
 import { cniOperations, createHandler, type Operation } from "./server.ts";
+import type { Tracing } from "./tracing.ts";
 
 type Call = readonly [name: string, ...args: unknown[]];
 
 const CONF = { cniVersion: "1.1.0", name: "flock", type: "flock" };
 const ARGS = "K8S_POD_UID=u1;K8S_POD_NAME=web;IgnoreUnknown=1;K8S_POD_NAMESPACE=default";
 const RESULT = { interfaces: [], ips: [], routes: [] };
+const TRACEPARENT = `00-${"1".repeat(32)}-${"2".repeat(16)}-01`;
 const ID = { container_id: "c1", ifname: "eth0" };
 
 Deno.test("createHandler() gives each verb what it needs", async () => {
@@ -129,9 +131,9 @@ Deno.test("createHandler() passes on why an ADD was cancelled", async () => {
 
 Deno.test("createHandler() logs every answer with pod, code and duration", async () => {
   const f = new Fixture();
-  await f.ask("DEL", { ...ID, args: ARGS, traceparent: "00-a-b-01" });
+  await f.ask("DEL", { ...ID, args: ARGS, traceparent: TRACEPARENT });
   f.fail = new CniError(104, "Cannot run ip");
-  await f.refused("DEL", ID);
+  await f.refused("DEL", { ...ID, traceparent: "00-a-b-01" });
   f.fail = undefined;
   await f.ask("STATUS", {});
   const [served, refused, ...more] = f.logged;
@@ -142,11 +144,84 @@ Deno.test("createHandler() logs every answer with pod, code and duration", async
     "default/web",
     0,
   ]);
-  assertEquals([served?.containerId, served?.traceparent], ["c1", "00-a-b-01"]);
+  assertEquals([served?.containerId, served?.traceparent], ["c1", TRACEPARENT]);
   assert(typeof served?.durationMs === "number");
   assertEquals([refused?.level, refused?.code, refused?.err], ["warn", 104, "Cannot run ip"]);
+  // A malformed one is ignored.
+  assertEquals(refused?.traceparent, undefined);
   // STATUS comes every five seconds: at level debug.
   assertEquals(more, []);
+});
+
+Deno.test("createHandler() logs each verb, done and refused, so that a plugin's failure can be found", async () => {
+  const f = new Fixture("debug");
+  const prevResult = { cniVersion: "1.1.0", interfaces: [], ips: [], routes: [] };
+  const valid = [{ containerID: "c1", ifname: "eth0" }];
+  const requests: Readonly<Record<string, Partial<AgentRequest>>> = {
+    ADD: { ...ID, netns: "/run/netns/x", args: ARGS, stdin_data: encode(CONF) },
+    DEL: { ...ID, args: ARGS },
+    CHECK: {
+      ...ID,
+      netns: "/run/netns/x",
+      args: ARGS,
+      stdin_data: encode({ ...CONF, prevResult }),
+    },
+    GC: { stdin_data: encode({ ...CONF, "cni.dev/valid-attachments": valid }) },
+    STATUS: {},
+  };
+  for (const [op, request] of Object.entries(requests)) {
+    const changes = ["ADD", "DEL", "GC"].includes(op);
+    const of = Object.hasOwn(request, "args") ? ["default/web", "c1", "eth0"] : Array(3);
+    await f.ask(op, request);
+    const served = f.logged.pop();
+    assertEquals(
+      [served?.level, served?.msg, served?.op, served?.code],
+      [changes ? "info" : "debug", "Served request", op, 0],
+    );
+    assertEquals([served?.pod, served?.containerId, served?.ifname], [...of], op);
+    assert(typeof served?.durationMs === "number");
+
+    f.fail = new CniError(104, "Cannot run ip", { details: "no such device" });
+    f.notReady = "its caches are not in sync yet";
+    const { code } = await f.refused(op, request);
+    const refused = f.logged.pop();
+    assertEquals(
+      [refused?.level, refused?.msg, refused?.op, refused?.code],
+      ["warn", "Refused request", op, code],
+    );
+    assertEquals([refused?.pod, refused?.containerId, refused?.ifname], [...of], op);
+    assertEquals(
+      [refused?.err, refused?.details],
+      op === "STATUS"
+        ? ["Cannot attach containers: its caches are not in sync yet", undefined]
+        : ["Cannot run ip", "no such device"],
+    );
+    assert(typeof refused?.durationMs === "number");
+    f.fail = f.notReady = undefined;
+  }
+  assertEquals(f.logged, []);
+});
+
+Deno.test("cniOperations() has an ADD traced below the caller's span, and nothing else", async () => {
+  const traced: unknown[] = [];
+  const f = new Fixture("info", {
+    trace: (name, options, work) => {
+      traced.push([name, options]);
+      return work({ step: (_name, run) => run() });
+    },
+  });
+  await f.ask("ADD", { ...ID, args: ARGS, stdin_data: encode(CONF), traceparent: TRACEPARENT });
+  await f.ask("DEL", { ...ID, traceparent: TRACEPARENT });
+  assertEquals(traced, [["ADD", {
+    parent: { text: TRACEPARENT, traceId: "1".repeat(32), spanId: "2".repeat(16), flags: 1 },
+    attributes: {
+      "k8s.namespace.name": "default",
+      "k8s.pod.name": "web",
+      "k8s.pod.uid": "u1",
+      "container.id": "c1",
+      "flock.ifname": "eth0",
+    },
+  }]]);
 });
 
 class Fixture {
@@ -157,9 +232,9 @@ class Fixture {
   fail: Error | undefined;
   readonly #handler: ReturnType<typeof createHandler>;
 
-  constructor() {
+  constructor(level: Level = "info", tracing?: Tracing) {
     const write = (line: string): void => void this.logged.push(JSON.parse(line));
-    configureLog({ level: "info", format: "json", write });
+    configureLog({ level, format: "json", write });
     // deno-lint-ignore no-this-alias
     const f = this;
     const record = (name: string) => (...args: unknown[]): Promise<void> => {
@@ -179,6 +254,7 @@ class Fixture {
     this.#handler = createHandler(cniOperations(
       network,
       { degraded: () => Promise.resolve(f.degraded) },
+      tracing,
     ));
   }
 

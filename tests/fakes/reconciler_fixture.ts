@@ -9,7 +9,9 @@ import { ChangeLog } from "../../src/agent/change_log.ts";
 import { KernelSync } from "../../src/agent/kernel_sync.ts";
 import { NodeState } from "../../src/agent/node_state.ts";
 import { Reconciler } from "../../src/agent/reconciler.ts";
+import { Turns } from "../../src/agent/turns.ts";
 import type { Refusal } from "../../src/core/anycast.ts";
+import type { Transition } from "../../src/core/anycast_transitions.ts";
 import type { Attachment } from "../../src/core/attachment.ts";
 import type { BirdInput } from "../../src/core/bird_config.ts";
 import type { Prefix } from "../../src/core/cidr.ts";
@@ -36,6 +38,9 @@ export class ReconcilerFixture implements AsyncDisposable {
   readonly birdTexts: string[] = [];
   birdApplied = true;
   refused: readonly Refusal[] = [];
+  readonly turns = new Turns();
+  /** Transitions of anycast addresses, and the seconds each took. */
+  readonly timed: (readonly [Transition, number])[] = [];
   /** Level and message of each line above `debug`. */
   readonly logged: string[] = [];
   readonly #dir = Deno.makeTempDirSync({ prefix: "flock-reconciler-" });
@@ -72,6 +77,9 @@ export class ReconcilerFixture implements AsyncDisposable {
       intervalMs,
       now: this.clock.now,
       pulse: new FakePulse(this.clock),
+      turns: this.turns,
+      onTransitions: (transitions, seconds) =>
+        void this.timed.push(...transitions.map((one) => [one, seconds] as const)),
     });
   }
 
@@ -97,7 +105,7 @@ export class ReconcilerFixture implements AsyncDisposable {
 
   /** Runs the loop. */
   start(): void {
-    this.source.onChange(() => this.reconciler.markPodsChanged());
+    this.source.onChange(() => this.reconciler.markPodsChanged(this.clock.now()));
     this.#running = this.reconciler.run(this.#stop.signal);
   }
 

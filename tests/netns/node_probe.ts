@@ -16,6 +16,7 @@ import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { delay } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
+import { METRICS_ADDRESS, parseScrape, scrape } from "./scrape.ts";
 import { createTestLab } from "./test_lab.ts";
 
 /** A lab with one node, whose agent is for the test to start. */
@@ -133,7 +134,7 @@ export async function assertNothingLeft(
 }
 
 /** Where agents of `counters` have to serve their metrics. */
-export const METRICS_ARGS = ["--metrics-address", "127.0.0.1:9474"];
+export const METRICS_ARGS = ["--metrics-address", METRICS_ADDRESS];
 
 /** What an agent has counted of routes. */
 export interface Counted {
@@ -144,16 +145,15 @@ export interface Counted {
 
 /** The agent's counters, as it serves them at /metrics. */
 export async function counted(node: Node): Promise<Counted> {
-  const script =
-    'exec 3<>/dev/tcp/127.0.0.1/9474; printf "GET /metrics HTTP/1.0\\r\\n\\r\\n" >&3; cat <&3';
-  const { stdout } = await node.exec(["bash", "-c", script]);
+  const values = parseScrape(await scrape(node));
   const value = (name: string): number => {
-    const text = new RegExp(`^${name} (\\d+)$`, "m").exec(stdout)?.[1];
-    if (text === undefined) throw new Error(`Cannot find metric "${name}" in: ${stdout}`);
-    return Number(text);
+    const found = values[name];
+    if (found === undefined) throw new Error(`Cannot find metric "${name}"`);
+    return found;
   };
   return {
-    reinstalls: value("flock_route_reinstalls_total"),
+    reinstalls: value('flock_route_reinstalls_total{reason="deleted"}') +
+      value('flock_route_reinstalls_total{reason="changed"}'),
     installFailures: value("flock_route_install_failures_total"),
     repairs: value("flock_link_repairs_total"),
   };

@@ -48,7 +48,7 @@ testWith("netns: an agent that starts again", ["root", "bird", "ping"], async (t
     const messages = logged.map(({ msg }) => msg);
     assert(
       messages.indexOf("Replayed queued deletion") >= 0 &&
-        messages.indexOf("Replayed queued deletion") < messages.indexOf("Serving"),
+        messages.indexOf("Replayed queued deletion") < messages.indexOf("Opened socket"),
       messages.join("\n"),
     );
   });

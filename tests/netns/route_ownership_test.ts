@@ -190,7 +190,7 @@ testWith("netns: what a killed agent left goes when the next one is in sync, and
     await node.startAgent({ args: ["--manifests", missing] });
     await until("it runs", async () => {
       await node.agent!.assertRunning();
-      return (await logged(node)).some((line) => line.includes('"msg":"Serving"'));
+      return (await logged(node)).some((line) => line.includes('"msg":"Opened socket"'));
     });
     // Its passes at the start are over by then, and one of those that events ask for.
     await delay(1_500);

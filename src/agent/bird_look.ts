@@ -1,0 +1,147 @@
+/**
+ * What BIRD says of itself, for metrics: one look shared by whoever asks within a few seconds, and never
+ * waited for long. BIRD that hangs must not hang a scrape.
+ *
+ * @module
+ */
+import { birdPeerName } from "../core/bird_peer.ts";
+import type { BfdSession, BirdSession } from "../core/bird_session.ts";
+import { type Family, formatAddress } from "../core/cidr.ts";
+import type { NodeConfig } from "../core/node_config.ts";
+import type { BirdCounts, BirdInspection } from "../io/birdc.ts";
+
+/** For how long a look is good, and how long one is waited for, in milliseconds. */
+const FRESH_MS = 5_000;
+const WAIT_MS = 1_000;
+
+/** A peer of the NodeConfig, as BIRD has it. */
+export interface PeerLook {
+  /** Its address. */
+  readonly peer: string;
+  readonly family: Family;
+  readonly established: boolean;
+  /** Routes accepted from it, and told to it. */
+  readonly imported: number;
+  readonly exported: number;
+  /** Undefined without BFD. */
+  readonly bfdUp?: boolean;
+}
+
+/** BIRD as it was at one look. */
+export interface BirdLook {
+  readonly peers: readonly PeerLook[];
+  /** Routes of this node that it has: learned from the kernel, and the node's prefixes. */
+  readonly own: Readonly<Record<Family, number>>;
+}
+
+export interface BirdLooksOptions {
+  readonly birdc: BirdCounts & Pick<BirdInspection, "bfdSessions">;
+  readonly node: { readonly config: NodeConfig | undefined };
+  readonly freshMs?: number;
+  readonly waitMs?: number;
+}
+
+/** Looks at BIRD when asked to. */
+export class BirdLooks {
+  readonly #o: Required<BirdLooksOptions>;
+  #last: { readonly look: BirdLook | undefined; readonly at: number } | undefined;
+  #underWay: Promise<BirdLook | undefined> | undefined;
+  /** Since when each peer's session has been up, as BIRD prints it. */
+  readonly #since = new Map<string, string>();
+  readonly #flaps = new Map<string, number>();
+
+  constructor(options: BirdLooksOptions) {
+    const { birdc, node, freshMs = FRESH_MS, waitMs = WAIT_MS } = options;
+    this.#o = { birdc, node, freshMs, waitMs };
+  }
+
+  /**
+   * Times that each peer's session was seen to have gone down, by address. What happens between two looks
+   * counts as one.
+   */
+  get flaps(): ReadonlyMap<string, number> {
+    return this.#flaps;
+  }
+
+  /** BIRD as it is, or was a few seconds ago; undefined when it does not answer. */
+  async look(): Promise<BirdLook | undefined> {
+    const { freshMs, waitMs } = this.#o;
+    if (this.#last !== undefined && performance.now() - this.#last.at < freshMs) {
+      return this.#last.look;
+    }
+    this.#underWay ??= this.#look().catch(() => undefined).then((look) => {
+      this.#last = { look, at: performance.now() };
+      this.#underWay = undefined;
+      return look;
+    });
+    // Held here: the first setTimeout of a process loads a module, and by then the look may be over.
+    const underWay = this.#underWay;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), waitMs);
+    });
+    try {
+      return await Promise.race([underWay, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #look(): Promise<BirdLook> {
+    const { birdc, node } = this.#o;
+    const configured = node.config?.bgp.peers ?? [];
+    const [{ sessions, imported }, bfd] = await Promise.all([
+      birdc.overview(),
+      configured.some((peer) => peer.bfd !== undefined) ? birdc.bfdSessions() : [],
+    ]);
+    const own = (...names: readonly string[]): number =>
+      names.reduce((sum, name) => sum + (imported.get(name) ?? 0), 0);
+    this.#forget(configured.map(({ address }) => formatAddress(address)));
+    return {
+      peers: configured.map(({ address, bfd: wanted }): PeerLook => {
+        const session = sessions.find(({ name }) => name === birdPeerName(address));
+        const peer = formatAddress(address);
+        this.#noteFlap(peer, session);
+        return {
+          peer,
+          family: address.family,
+          established: isEstablished(session),
+          imported: session?.routes?.imported ?? 0,
+          exported: session?.routes?.exported ?? 0,
+          bfdUp: wanted && isUp(bfd, peer),
+        };
+      }),
+      own: {
+        ipv6: own("flock_kernel6", "flock_node6"),
+        ipv4: own("flock_kernel4", "flock_node4"),
+      },
+    };
+  }
+
+  /** A session that was up is down, or has come up again since. */
+  #noteFlap(peer: string, session: BirdSession | undefined): void {
+    const before = this.#since.get(peer);
+    const since = isEstablished(session) ? session?.since : undefined;
+    const flaps = this.#flaps.get(peer) ?? 0;
+    this.#flaps.set(peer, before !== undefined && since !== before ? flaps + 1 : flaps);
+    if (since === undefined) this.#since.delete(peer);
+    else this.#since.set(peer, since);
+  }
+
+  /** Peers that are configured no more: nothing grows with what an operator has tried out. */
+  #forget(configured: readonly string[]): void {
+    for (const peer of this.#flaps.keys()) {
+      if (configured.includes(peer)) continue;
+      this.#flaps.delete(peer);
+      this.#since.delete(peer);
+    }
+  }
+}
+
+function isEstablished(session: BirdSession | undefined): boolean {
+  return session?.state === "Established";
+}
+
+function isUp(sessions: readonly BfdSession[], address: string): boolean {
+  return sessions.some(({ peer, state }) => peer === address && state === "Up");
+}
