@@ -225,7 +225,7 @@ Deno.test("deploy: the kustomization has every file, this version, and fields th
   const files = await Array.fromAsync(Deno.readDir(`${ROOT}/deploy`), ({ name }) => name);
   assertEquals(
     files.filter((name) => !kustomization!.resources.includes(name)).sort(),
-    ["example-nodeconfig.yaml", "kustomization.yaml"],
+    ["example-nodeconfig.yaml", "kustomization.yaml", "monitoring"],
   );
   assertEquals(kustomization!.images, [{ name: "flock", newTag: VERSION }]);
 });
