@@ -10,7 +10,9 @@ import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { delay, until } from "../../src/lab/wait.ts";
 import { ask } from "../netns/node_probe.ts";
+import { METRICS_ADDRESS } from "../netns/scrape.ts";
 import { inParallel, timed } from "./exec.ts";
+import { benchScrapes } from "./metrics_bench.ts";
 import { type Measurement, median, percentile } from "./report.ts";
 
 const CHANGES = 100;
@@ -23,7 +25,8 @@ const ANYCAST = "flock.fritzlab.net/anycast";
 
 /** Measures one lab from start to end. */
 export async function benchAnycast(executable: string): Promise<readonly Measurement[]> {
-  await using lab = await createLab({ executable, nodes: 1 });
+  const agentArgs = ["--metrics-address", METRICS_ADDRESS];
+  await using lab = await createLab({ executable, nodes: 1, agentArgs });
   await lab.start();
   const node = lab.nodes[0]!;
   const router = await RouterEvents.start(lab);
@@ -38,6 +41,7 @@ export async function benchAnycast(executable: string): Promise<readonly Measure
   const atOnce = await allAtOnce(node, pods, router);
   const reloads = await reloadsOf(node);
   const idle = await idleShare(node);
+  const scrapes = await benchScrapes(node, MANY_PODS);
   const restart = await restarts(lab, node, first, router);
   const pass = await passTime(node);
   return [
@@ -68,6 +72,7 @@ export async function benchAnycast(executable: string): Promise<readonly Measure
       note: `of a core, over ${IDLE_SECONDS} s`,
     },
     { name: "periodic pass with nothing to do", unit: "ms", value: pass, budget: 15 },
+    ...scrapes,
   ];
 }
 
