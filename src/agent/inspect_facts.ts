@@ -14,6 +14,7 @@ import type { OwnState } from "../core/own_objects.ts";
 import { observedState } from "../core/own_state.ts";
 import {
   compareRoutes,
+  confirmed,
   differencesOf,
   type ExportView,
   type RouteComparison,
@@ -73,7 +74,8 @@ export async function lookAtRoutes(sources: FactSources): Promise<RouteLook> {
   const look = await lookOnce(sources);
   if (differencesOf(look.comparison).length === 0) return look;
   await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-  return await lookOnce(sources);
+  const again = await lookOnce(sources);
+  return { ...again, comparison: confirmed(again.comparison, look.comparison) };
 }
 
 async function lookOnce(sources: FactSources): Promise<RouteLook> {

@@ -109,6 +109,26 @@ export function compareRoutes(facts: RouteFacts): RouteComparison {
   };
 }
 
+/**
+ * A comparison without the differences that were not there at an earlier look: on a node whose pods come
+ * and go there is always something under way, each time something else.
+ */
+export function confirmed(now: RouteComparison, earlier: RouteComparison): RouteComparison {
+  const known = new Set(differencesOf(earlier));
+  const items = now.items.map((item) => ({
+    ...item,
+    differences: item.differences.filter((why) => known.has(`${item.dst}: ${why}`)),
+  }))
+    // What came this moment is not known as wanted yet.
+    .filter(({ desired, differences }, n) =>
+      desired !== undefined || differences.length === now.items[n]!.differences.length
+    );
+  return {
+    items: items.sort(compareItems),
+    objects: now.objects.filter((object) => known.has(object)),
+  };
+}
+
 /** A number of differences, and each as a sentence. */
 export function differencesOf({ items, objects }: RouteComparison): readonly string[] {
   return [

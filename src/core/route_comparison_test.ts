@@ -4,7 +4,7 @@ import { parsePrefix } from "./cidr.ts";
 import { desiredState, type Snapshot } from "./desired_state.ts";
 import { nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
 import { ownState } from "./own_state.ts";
-import { compareRoutes, differencesOf, type RouteFacts } from "./route_comparison.ts";
+import { compareRoutes, confirmed, differencesOf, type RouteFacts } from "./route_comparison.ts";
 
 const ANY = "2001:db8:ffff::53";
 const DST = `${ANY}/128`;
@@ -147,4 +147,19 @@ Deno.test("compareRoutes() leaves alone what is being wired, BIRD that cannot be
   assertEquals(silent.items.map(({ bird }) => bird), [undefined, undefined, undefined, undefined]);
   const other = { peer: "198.51.100.1", family: "ipv4" as const, prefixes: new Set<string>() };
   assertEquals(differencesOf(compare({ bird: { ...BIRD, exports: [other] } })), []);
+});
+
+Deno.test("confirmed() tells what was there at both looks, not what came in between", () => {
+  const extra = (key: string): OwnState => {
+    const { subject, ...rest } = wanted.get(routeKey("ipv6", POD, 16))!;
+    return new Map([...wanted, [key, { ...rest, subject: key || subject }]]);
+  };
+  const [one, two] = ["2001:db8:f001::8/128", "2001:db8:f001::9/128"]
+    .map((dst) => compare({ present: extra(dst) }));
+  assertEquals([one, two].map((look) => differencesOf(look!).length), [1, 1]);
+  assertEquals(confirmed(two!, one!), compare(), "another pod came at each look");
+  assertEquals(confirmed(two!, two!), two);
+  const lost = compare({ present: changed(routeKey("ipv6", POD, 16), undefined) });
+  assertEquals(differencesOf(confirmed(lost, one!)), []);
+  assertEquals(confirmed(lost, lost).items[0]?.dst, POD);
 });
