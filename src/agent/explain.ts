@@ -38,6 +38,7 @@ import { log } from "../log.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
 import type { ChangeLog } from "./change_log.ts";
+import { birdTime } from "./inspect_facts.ts";
 import type { KernelSync } from "./kernel_sync.ts";
 import { nodeLinks, type NodeState } from "./node_state.ts";
 import type { Reconciler } from "./reconciler.ts";
@@ -271,6 +272,14 @@ async function peerFacts(
       : [];
     const leftOut = bgpInput.leftOut.find((one) => one.peer === peer)?.message;
     const { info, state, since } = session ?? {};
-    return { peer, asn, state: info || state, since, leftOut, exported, rejected };
+    return {
+      peer,
+      asn,
+      state: info || state,
+      since: birdTime(since),
+      leftOut,
+      exported,
+      rejected,
+    };
   }));
 }

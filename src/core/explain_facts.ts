@@ -58,7 +58,7 @@ export interface PeerFacts {
   readonly asn: number;
   /** BGP's state as BIRD says it, with what hinders it; undefined: BIRD does not answer. */
   readonly state?: string;
-  /** Since when, as BIRD prints it: local time of the node. */
+  /** Since when, RFC 3339; undefined when BIRD does not say it whole. */
   readonly since?: string;
   /** Why BIRD's configuration does without it. */
   readonly leftOut?: string;

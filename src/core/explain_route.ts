@@ -137,6 +137,8 @@ export function exportFact({ announced, family, bird, peers }: AddressFacts): Fa
 function whyNot({ state, since, leftOut, rejected }: PeerFacts): string {
   if (leftOut !== undefined) return leftOut;
   if (state === undefined) return "BIRD's configuration does not have it";
-  if (state !== "Established") return `the session is ${state}, since ${since}`;
+  if (state !== "Established") {
+    return `the session is ${state}${since === undefined ? "" : `, since ${since}`}`;
+  }
   return rejected ? "the filter rejects it" : "BIRD has nothing to tell it";
 }

@@ -20,7 +20,7 @@ const PEER: PeerFacts = {
   peer: "2001:db8:25::1",
   asn: 65000,
   state: "Established",
-  since: "2026-01-01 00:00:00",
+  since: "2026-01-01T00:00:00.000Z",
   exported: true,
   rejected: false,
 };

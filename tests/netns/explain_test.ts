@@ -204,7 +204,10 @@ testWith("netns: flock explain marks the fact that keeps an address from being a
 
   await t.step("the router is away", async () => {
     await lab.router.stop();
-    await broken("exported", /^not to 2001:db8:25::1: the session is .*, since \d{4}-/);
+    await broken(
+      "exported",
+      /^not to 2001:db8:25::1: the session is .*, since \d{4}-\d\d-\d\dT[\d:.]+Z/,
+    );
     await broken("exported", /^not to 198\.51\.100\.1: /, OWN4);
     await lab.router.start();
     await lab.router.waitSessions(["n1"], { timeoutMs: 30_000 });
