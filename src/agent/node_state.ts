@@ -119,7 +119,12 @@ export class NodeState {
     const own = source.nodeConfig(this.#node);
     this.#object = own;
     if (own === undefined) {
-      if (this.#config === undefined) return source.damaged === true && await this.#restore();
+      // What was refused is gone with it; the same one again is read again.
+      this.#error = undefined;
+      if (this.#config === undefined) {
+        this.#seen = "";
+        return source.damaged === true && await this.#restore();
+      }
       if (this.#seen === "gone") return false;
       this.#seen = "gone";
       log.warn("Lost NodeConfig, kept the last one in force", { node: this.#node });

@@ -69,6 +69,22 @@ Deno.test("update() keeps the last good NodeConfig in force when one is refused 
   assertEquals(f.node.nodePrefixes.length, 2);
 });
 
+Deno.test("update() forgets why a NodeConfig was refused when that is removed", async () => {
+  await using f = new Fixture();
+  for (const before of [BAD, GOOD]) {
+    f.source.putConfig("n1", before);
+    await f.node.update(f.source);
+    for (let round = 0; round < 2; round++) {
+      f.source.putConfig("n1", BAD);
+      await f.node.update(f.source);
+      assertStringIncludes(f.node.error!, "10.244.1.0/33");
+      f.source.removeConfig("n1");
+      await f.node.update(f.source);
+      assertEquals(f.node.error, undefined);
+    }
+  }
+});
+
 Deno.test("update() restores the last good NodeConfig over a restart, and says what is wrong", async () => {
   await using f = new Fixture();
   f.source.putConfig("n1", GOOD);
