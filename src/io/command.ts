@@ -42,7 +42,13 @@ export class CommandError extends Error {
     readonly durationMs: number,
     options: ErrorOptions = {},
   ) {
-    const why = signal === undefined ? `exit status ${exitCode}` : `killed by ${signal}`;
+    const late = options.cause instanceof DOMException && options.cause.name === "TimeoutError";
+    // The signal is ours then: somebody who reads of it looks for who else kills.
+    const why = signal === undefined
+      ? `exit status ${exitCode}`
+      : late
+      ? `not done within ${Math.max(1, Math.round(durationMs / 1_000))} s`
+      : `killed by ${signal}`;
     const said = stderr.trim().split("\n").slice(0, 3).join("; ");
     super(`Cannot run "${command}": ${why}${said ? `: ${said}` : ""}`, options);
   }

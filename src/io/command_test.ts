@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { followCommand } from "./command.ts";
+import { CommandError, followCommand, runCommand } from "./command.ts";
 
 Deno.test("followCommand() delivers lines of both streams, and the status", async () => {
   const lines: string[] = [];
@@ -77,4 +77,14 @@ Deno.test("followCommand() starts nothing when the signal was aborted before", a
     signal: AbortSignal.abort(new Error("too late")),
   });
   await assertRejects(() => following, Error, "too late");
+});
+
+Deno.test("runCommand() tells a missed deadline from a kill by somebody else", async () => {
+  const late = await assertRejects(
+    () => runCommand("sh", ["-c", "exec sleep 9"], { timeoutMs: 50 }),
+    CommandError,
+  );
+  assertEquals(late.message, 'Cannot run "sh -c exec sleep 9": not done within 1 s');
+  const killed = await assertRejects(() => runCommand("sh", ["-c", "kill -9 $$"]), CommandError);
+  assertEquals(killed.message, 'Cannot run "sh -c kill -9 $$": killed by SIGKILL');
 });
