@@ -125,7 +125,9 @@ export async function statusOf(options: InspectOptions): Promise<Status> {
     bird: birdView(options, bird),
     peers: {
       total: peers.length,
-      established: peers.filter((peer) => sessionOf(bird, peer)?.state === "Established").length,
+      established: bird.running
+        ? peers.filter((peer) => sessionOf(bird, peer)?.state === "Established").length
+        : undefined,
     },
     anycast: {
       total: options.anycast().length,

@@ -271,7 +271,8 @@ Deno.test("status is short where all is well, and tells what is not", () => {
       { nodeConfig: { name: "n1", accepted: false, inForce: true, refused: "bad" } },
       "NodeConfig   n1: refused: bad; the last good one is in force",
     ],
-    [{ bird: { running: false, error: "absent", applied: false } }, "not running: absent"],
+    [{ bird: { running: false, error: "absent", applied: false } }, "does not answer: absent"],
+    [{ peers: { total: 2 } }, "Peers        2, of unknown state"],
     [
       { bird: { ...STATUS.bird, applied: false, applyError: "syntax error" } },
       "configuration not applied: syntax error",

@@ -35,13 +35,15 @@ export function viewStatus(status: Status, { wide, colour, now }: ViewOptions): 
     ["BIRD", birdCell(status, now)],
     [
       "Peers",
-      judged(
-        peers.established === peers.total,
-        peers.total === 0
-          ? "none configured"
-          : `${peers.established} of ${peers.total} established`,
-        `${peers.established} of ${peers.total} established (flock bgp)`,
-      ),
+      peers.established === undefined
+        ? { text: `${peers.total}, of unknown state`, tone: "bad" }
+        : judged(
+          peers.established === peers.total,
+          peers.total === 0
+            ? "none configured"
+            : `${peers.established} of ${peers.total} established`,
+          `${peers.established} of ${peers.total} established (flock bgp)`,
+        ),
     ],
     ["Anycast", `${anycast.announced ?? "an unknown number"} of ${anycast.total} announced`],
     ["Drained", drainCell(status.drain, now)],
@@ -79,7 +81,7 @@ function sourceCell({ kind, directory, inSync, damaged }: Status["source"]): Cel
 }
 
 function birdCell({ bird }: Status, now: Date): Cell {
-  if (!bird.running) return { text: `not running: ${bird.error}`, tone: "bad" };
+  if (!bird.running) return { text: `does not answer: ${bird.error}`, tone: "bad" };
   const up = bird.startedAt === undefined ? "" : `, up ${since(bird.startedAt, now)}`;
   const text = `${bird.version}, router id ${bird.routerId}${up}`;
   if (bird.waitingFor !== undefined) {

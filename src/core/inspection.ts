@@ -26,7 +26,8 @@ export interface Status {
   /** Pods that are attached. */
   readonly pods: number;
   readonly bird: BirdView;
-  readonly peers: { readonly total: number; readonly established: number };
+  /** Without `established` BIRD does not answer. */
+  readonly peers: { readonly total: number; readonly established?: number };
   readonly anycast: {
     readonly total: number;
     /** Absent: BIRD cannot be asked. */

@@ -248,6 +248,7 @@ testWith("netns: what differs comes first", ["root", "bird"], async (t) => {
     await node.stopBird();
     const status = await ask<Status>(node, "status");
     assertEquals([status.bird.running, status.anycast.announced], [false, undefined]);
+    assertEquals(status.peers, { total: 2 });
     assertEquals((await ask<RouteList>(node, "routes")).birdRunning, false);
     assertStringIncludes((await flock(node, "bgp")).stdout, "BIRD does not answer: ");
   });
