@@ -17,7 +17,7 @@ import type {
 } from "../core/inspection.ts";
 import { viewExplanation } from "./explain_view.ts";
 import { viewStatus } from "./status_view.ts";
-import { type Cell, renderTable } from "./table.ts";
+import { type Cell, renderTable, withoutControls } from "./table.ts";
 
 /** How to show it. */
 export interface ViewOptions {
@@ -132,7 +132,9 @@ function ways({ kernel, desired }: RouteItem): string {
 
 function viewPeers({ items, birdError, asn }: PeerList, options: ViewOptions): string {
   const { wide, colour, now } = options;
-  const head = birdError === undefined ? "" : `BIRD does not answer: ${birdError}\n\n`;
+  const head = birdError === undefined
+    ? ""
+    : `BIRD does not answer: ${withoutControls(birdError)}\n\n`;
   if (items.length === 0) return `${head}No peer is configured.\n`;
   const rows = items.map((item): Cell[] => [
     item.peer,
@@ -228,7 +230,9 @@ function viewConfig({ items, refused }: Config, { wide, colour }: ViewOptions): 
   ]);
   const head = refused === undefined
     ? ""
-    : `The NodeConfig that is there is refused, the last good one is in force:\n  ${refused}\n\n`;
+    : `The NodeConfig that is there is refused, the last good one is in force:\n  ${
+      withoutControls(refused)
+    }\n\n`;
   return head + renderTable(["NAME", "VALUE", "FROM"], rows, colour);
 }
 

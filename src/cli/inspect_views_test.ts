@@ -304,3 +304,11 @@ Deno.test("since() has at most two units", () => {
   assertEquals(since("2026-01-03T00:00:00Z", NOW), "0s");
   assertEquals(since("nonsense", NOW), "-");
 });
+
+Deno.test("what is told above a table cannot steer the terminal", () => {
+  const refused = 'address "\x1b[2J\x9b31m"';
+  const config = view({ kind: "Config", node: "n1", items: [], refused } as Config);
+  assertStringIncludes(config, 'in force:\n  address "�[2J�31m"\n');
+  const peers = view({ kind: "PeerList", items: [], birdError: "\x9b31m" } as unknown as PeerList);
+  assertStringIncludes(peers, "BIRD does not answer: �31m\n");
+});

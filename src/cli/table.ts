@@ -67,8 +67,13 @@ interface Parts {
 
 function partsOf(cell: Cell): Parts {
   const { text, tone } = typeof cell === "string" ? { text: cell, tone: undefined } : cell;
+  return { text: withoutControls(text), tone };
+}
+
+/** A text that cannot steer the terminal. */
+export function withoutControls(text: string): string {
   // deno-lint-ignore no-control-regex
-  return { text: text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "�"), tone };
+  return text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, "�");
 }
 
 function widthOf(text: string): number {
