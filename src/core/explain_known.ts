@@ -173,7 +173,9 @@ export function kernelFacts(
 /** A route in a few words. */
 export function describeRoute({ protocol, dev, gateway, metric }: IpRoute): string {
   const via = gateway === undefined ? "" : ` via ${gateway}`;
-  return `proto ${protocol}${via} dev ${dev ?? "none"} metric ${metric}`;
+  // Of the way to an address the kernel does not say whose route it is.
+  const of = protocol === "" ? "" : `proto ${protocol}`;
+  return `${of}${via} dev ${dev ?? "none"} metric ${metric}`.trim();
 }
 
 /**

@@ -2,7 +2,14 @@ import { assertEquals } from "@std/assert";
 import { attachment, link, linkName, readyPod, snapshot } from "../../tests/attachments.ts";
 import type { Attachment } from "./attachment.ts";
 import { parseAddress, parsePrefix } from "./cidr.ts";
-import { filterRefusal, holderOf, kernelFacts, lackingOf, ownerOf } from "./explain_known.ts";
+import {
+  describeRoute,
+  filterRefusal,
+  holderOf,
+  kernelFacts,
+  lackingOf,
+  ownerOf,
+} from "./explain_known.ts";
 import type { IpRoute } from "./ip_state.ts";
 import { nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
 
@@ -185,6 +192,16 @@ Deno.test("kernelFacts() tells which of others' routes win", () => {
     // What has none has the kernel's own, 1024.
     { text: "proto boot dev eth0 metric 0", wins: false },
   ]);
+});
+
+Deno.test("describeRoute() leaves out whose route it is where nobody said", () => {
+  const route = { family: "ipv6", dst: DST, type: "unicast", table: "main", metric: 0 } as const;
+  const to = { ...route, dev: "lo", nextHops: [], flags: [] };
+  assertEquals(describeRoute({ ...to, protocol: "" }), "dev lo metric 0");
+  assertEquals(
+    describeRoute({ ...to, protocol: "", gateway: "fe80::1" }),
+    "via fe80::1 dev lo metric 0",
+  );
 });
 
 Deno.test("filterRefusal() knows what the configuration's filter lets through", () => {
