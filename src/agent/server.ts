@@ -114,7 +114,11 @@ export function createHandler(operations: Readonly<Record<string, Operation>>): 
     } catch (error) {
       const cniError = asCniError(error, limited);
       const { code, message, details } = cniError;
-      log.warn("Refused request", {
+      // What an operator mistyped is told to the operator, and is no problem of the node's.
+      const isMistyped = code === CniCode.invalidEnvironment &&
+        Object.hasOwn(operations, request.op) && !Object.hasOwn(VERBS, request.op);
+      const write = isMistyped ? log.debug : log.warn;
+      write("Refused request", {
         ...fields,
         durationMs: roundedSince(started),
         code,
@@ -126,6 +130,13 @@ export function createHandler(operations: Readonly<Record<string, Operation>>): 
   };
 }
 
+const VERBS: Readonly<Record<string, true>> = {
+  ADD: true,
+  DEL: true,
+  CHECK: true,
+  GC: true,
+  STATUS: true,
+};
 const CHANGES: Readonly<Record<string, true>> = { ADD: true, DEL: true, GC: true };
 
 /** An abort is what it was aborted for; running out of time is "try again later". */

@@ -202,6 +202,20 @@ Deno.test("createHandler() logs each verb, done and refused, so that a plugin's 
   assertEquals(f.logged, []);
 });
 
+Deno.test("createHandler() does not warn of what an operator mistyped", async () => {
+  const f = new Fixture("debug");
+  const typo = new CniError(4, 'Cannot explain "x"');
+  const handler = createHandler({ explain: () => Promise.reject(typo) });
+  const { signal } = new AbortController();
+  for (const op of ["explain", "expalin"]) {
+    await assertRejects(() => handler({ version: 1, op, args: "x" }, signal), CniError);
+  }
+  assertEquals(f.logged.map(({ op, level }) => [op, level]), [
+    ["explain", "debug"],
+    ["expalin", "warn"],
+  ]);
+});
+
 Deno.test("cniOperations() has an ADD traced below the caller's span, and nothing else", async () => {
   const traced: unknown[] = [];
   const f = new Fixture("info", {
