@@ -18,8 +18,11 @@ export interface DoctorOptions extends DoctorPaths {
  * Looks at the host and prints what it found.
  *
  * @returns exit status: 0 nothing but notes, 1 warnings, 2 errors
+ * @throws {Error} when this is not root
  */
 export async function doctor(options: DoctorOptions): Promise<number> {
+  // To others everything looks unwritable or absent: findings that are not so.
+  if (Deno.uid() !== 0) throw new Error("Cannot look at the host: only root may; run it with sudo");
   const report = reportOf(await gatherFacts(options));
   switch (options.output) {
     case "table":

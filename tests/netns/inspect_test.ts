@@ -295,6 +295,11 @@ testWith("netns: operators' commands without an agent", ["root"], async (t) => {
     ]);
     assertEquals(code, 1);
     assertStringIncludes(stderr, "Only root may");
+    const doctor = await node.attempt([...nobody, EXECUTABLE, "doctor"], {
+      env: { FLOCK_STATE_DIR: node.stateDir },
+    });
+    assertEquals([doctor.code, doctor.stdout], [1, ""]);
+    assertStringIncludes(doctor.stderr, "only root may");
   });
   await t.step("suggest the closest command, and name the choices", async () => {
     const typo = await flock(node, "statsu");
