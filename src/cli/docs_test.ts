@@ -111,6 +111,7 @@ Deno.test("docs: cmd-doctor.md has every check and every option, with the defaul
   const section = /<!-- checks: .*?-->(.*)<!-- \/checks -->/s.exec(page)?.[1] ?? "";
   assertEquals(rowsOf(section), rowsOf(renderCheckTable()));
   const help = (await helpOf("doctor")).replaceAll(/\s+/g, " ");
+  assert(help.includes("Examples: flock doctor # "), help);
   const options = [...help.matchAll(/(--(?!help)[\w-]+ <\w+>)/g)].map(([, name]) => `\`${name}\``);
   const listed = rowsOf(page).filter(([first = ""]) => first.startsWith("`--"));
   assertEquals(listed.map(([first]) => first).sort(), options.sort());

@@ -59,6 +59,14 @@ Examples:
   flock completion zsh > ~/.zfunc/_flock
   flock completion fish > ~/.config/fish/completions/flock.fish`;
 
+const DOCTOR_HELP = `
+Examples:
+  flock doctor                                # what is wrong on this host, and how to mend it
+  flock doctor --manifests /tmp/nodeconfigs   # and among all NodeConfigs
+  flock doctor -o json | jq -r '.items[].id'  # for a script
+
+Exit status: 0 nothing but notes; 1 warnings, or it failed and printed nothing; 2 errors, or usage.`;
+
 /** Exit statuses of every command. */
 const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
 
@@ -216,6 +224,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
       new Option("-o, --output <FORMAT>", "format").choices(["table", "json", "yaml"])
         .default("table"),
     )
+    .addHelpText("after", DOCTOR_HELP)
     .action(
       async ({ node, ...rest }: Omit<DoctorOptions, "print" | "node"> & { node?: string }) => {
         logForPeople();
