@@ -93,7 +93,7 @@ testWith("netns: a full disk costs nothing that was there", ["root", "bird", "pi
 
   await t.step("an ADD undoes itself when the disk fills up under it", async () => {
     // Room for some more, not for all.
-    await fill(node, 2 * 4096);
+    await fill(node, 4096);
     const answers = await Promise.allSettled(pods.map((pod) => ask(node, "ADD", pod)));
     const added = pods.filter((_, n) => answers[n]?.status === "fulfilled");
     assert(added.length < pods.length, "the disk is too small for all");
