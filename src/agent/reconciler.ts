@@ -117,7 +117,7 @@ export class Reconciler {
     this.#timer = new TransitionTimer(this.#now, options.onTransitions);
   }
 
-  /** True once a pass made everything as it should be. */
+  /** True once a pass made everything as it should be, but for what others are in the way of. */
   get settled(): boolean {
     return !this.#firstPass;
   }
@@ -262,12 +262,12 @@ export class Reconciler {
       const final = await bgpInput.gather(given(announced, attachments));
       if (final) speaker.apply(renderBirdConfig(final));
     }
-    // One route in whose place another is keeps nothing else from being done.
+    // One route in whose place another is keeps nothing else from being done, nor the node from being ready.
+    this.#firstPass = false;
     if (failure !== undefined) {
       if (isHeld) this.#ask(this.#now() + RETRY_HELD_MS);
       throw failure;
     }
-    this.#firstPass = false;
     log.debug("Reconciled", {
       changes,
       routes: desired.routes.length,
