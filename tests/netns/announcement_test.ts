@@ -9,6 +9,7 @@ import { contains, formatPrefix, parseAddress, parsePrefix } from "../../src/cor
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import { delay } from "../../src/lab/wait.ts";
+import { until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
 import { createNodeLab } from "./node_probe.ts";
 
@@ -105,7 +106,11 @@ testWith("netns: an address that was asked for is announced while it is allowed"
   const assertHeard = async (addresses: readonly string[]): Promise<void> => {
     for (const address of addresses) {
       await lab.router.waitRoute(hostCidr(address));
-      assert(await lab.client.ping(address) !== undefined, `${address} answers the client`);
+      // BIRD's filter follows within a second: it may be that of the change before.
+      await until(
+        `${address} answers the client`,
+        async () => await lab.client.ping(address) !== undefined,
+      );
     }
   };
   await assertHeard(asked);
