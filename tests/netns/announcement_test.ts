@@ -8,8 +8,7 @@ import { assert, assertEquals } from "@std/assert";
 import { contains, formatPrefix, parseAddress, parsePrefix } from "../../src/core/cidr.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
-import { delay } from "../../src/lab/wait.ts";
-import { until } from "../../src/lab/wait.ts";
+import { delay, until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
 import { createNodeLab } from "./node_probe.ts";
 
