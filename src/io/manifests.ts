@@ -186,6 +186,10 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
       }
       // Exchanged while it was read: half of this is of the one, half of the other.
       if ((await Deno.stat(this.#dir)).ino !== ino) return true;
+      const isSame = files.size === this.#files.size &&
+        files.entries().every(([name, state]) => this.#files.get(name) === state);
+      // Mostly: what they hold, and what there is to say of it, is as it was.
+      if (isSame && this.synced && !this.#missing) return settling;
       this.#files = files;
       this.#missing = false;
     } catch (error) {
