@@ -19,7 +19,7 @@ import { messageOf } from "../core/errors.ts";
 import { BirdAbsentError, type Birdc, BirdRefusedError } from "../io/birdc.ts";
 import { CommandError, runCommand } from "../io/command.ts";
 import { ensureDir, parentOf, syncDir, writeFileDurable } from "../io/fs.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import { Pulse } from "./pulse.ts";
 
 /** Milliseconds in which BIRD is reloaded at most once. */
@@ -194,7 +194,7 @@ export class BgpSpeaker implements AsyncDisposable {
     this.#failures += 1;
     this.#inForce = undefined;
     // On change, and then at each doubling.
-    if (message !== this.#error || (failed & (failed - 1)) === 0) {
+    if (message !== this.#error || isNews(failed)) {
       log.warn("Could not apply BIRD configuration", {
         path: this.#path,
         retryInMs,

@@ -5,16 +5,15 @@
  *
  * @module
  */
-import { PROTO_ANNOUNCED, PROTO_LOCAL, ROUTE_METRIC } from "../core/config.ts";
+import { ROUTE_METRIC } from "../core/config.ts";
 import { formatAddress, type Prefix } from "../core/cidr.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
+import { isOurs } from "../core/own_objects.ts";
 import { hostBatch, parseAlias, routedAddresses, type Wiring } from "../core/wiring.ts";
 import { hostSysctls } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
 import { log } from "../log.ts";
-
-const OURS = [PROTO_LOCAL, PROTO_ANNOUNCED].map(String);
 
 /**
  * Makes the node's end.
@@ -64,7 +63,7 @@ async function clearRoutes(
   const addresses = routedAddresses(wiring).map(formatAddress);
   const { routes } = await ip.inspectAddresses(addresses);
   const inTheWay = routes.filter(({ metric }) => metric === ROUTE_METRIC);
-  const foreign = inTheWay.find(({ protocol }) => !OURS.includes(protocol));
+  const foreign = inTheWay.find(({ protocol }) => !isOurs(protocol));
   if (foreign !== undefined) {
     const { dst, protocol, dev, nextHops } = foreign;
     const devs = [dev, ...nextHops.map((hop) => hop.dev)].filter((name) => name !== undefined);

@@ -9,7 +9,7 @@ import { MAX_GROUP_MEMBERS, MAX_ROUTE_HOPS } from "../core/config.ts";
 import type { DesiredState } from "../core/desired_state.ts";
 import { describeRoute } from "../core/explain_known.ts";
 import type { IpRoute } from "../core/ip_state.ts";
-import type { OwnObject, OwnState } from "../core/own_objects.ts";
+import { isOurs, type OwnObject, type OwnState } from "../core/own_objects.ts";
 import { observedState, ownState } from "../core/own_state.ts";
 import { type Change, diffState, withChanges } from "../core/state_diff.ts";
 import type { FailedLine, Ip, KernelState } from "../io/ip.ts";
@@ -263,7 +263,7 @@ export class KernelSync {
   async #othersTo(prefix: string): Promise<readonly IpRoute[]> {
     try {
       const routes = await this.#ip.routesTo(prefix);
-      return routes.filter(({ protocol }) => protocol !== "143" && protocol !== "144");
+      return routes.filter(({ protocol }) => !isOurs(protocol));
     } catch {
       return []; // it is for a log line
     }

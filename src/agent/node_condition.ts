@@ -9,7 +9,7 @@ import { birdPeerName } from "../core/bird_peer.ts";
 import { formatPrefix } from "../core/cidr.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -78,7 +78,7 @@ export class NodeCondition {
         pauseMs = retryMs;
         failures++;
         // At first, and then at each doubling.
-        if ((failures & (failures - 1)) === 0) {
+        if (isNews(failures)) {
           log.warn("Could not set node condition", { err: error, retryInMs: pauseMs });
         }
       }

@@ -27,7 +27,7 @@ import { concernOf } from "../core/kernel_concern.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
 import type { Change } from "../core/state_diff.ts";
 import type { Store } from "../io/store.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
 import type { ChangeLog } from "./change_log.ts";
@@ -225,7 +225,7 @@ export class Reconciler {
         this.#failures++;
         this.#ask(this.#now() + retryInMs);
         // On change and at each doubling: what failed says so itself.
-        if ((this.#failures & (this.#failures - 1)) === 0) {
+        if (isNews(this.#failures)) {
           log.warn("Could not reconcile", { err: error, retryInMs, failures: this.#failures });
         }
       }

@@ -21,7 +21,7 @@ import type { AddressRole } from "./inspection.ts";
 import type { IpLink, IpRoute } from "./ip_state.ts";
 import { claimRefusal, type NodeClaim } from "./node_claims.ts";
 import type { NodeConfig } from "./node_config.ts";
-import { nexthopKey, type OwnObject, type OwnState } from "./own_objects.ts";
+import { isOurs, nexthopKey, type OwnObject, type OwnState } from "./own_objects.ts";
 
 /** Metric that the kernel gives an IPv6 route without one. */
 const METRIC6_UNLESS_TOLD = 1024;
@@ -162,7 +162,7 @@ export function kernelFacts(
     missing: needed.filter(([key, { text }]) => present.get(key)?.text !== text)
       .map(([, { text }]) => text),
     nexthopId: route?.id,
-    others: others.filter(({ protocol }) => protocol !== "143" && protocol !== "144")
+    others: others.filter(({ protocol }) => !isOurs(protocol))
       .map((other): OtherRoute => ({
         text: describeRoute(other),
         wins: route?.route !== undefined && metricOf(other) <= route.route.metric,

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import { PROTO_ANNOUNCED, PROTO_LOCAL } from "./config.ts";
+import { PROTO_ANNOUNCED } from "./config.ts";
 import type { IpEvent, RouteEvent } from "./ip_events.ts";
-import { nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
+import { isOurs, nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
 import { isHostIfname, linkUpLine } from "./wiring.ts";
 
 /**
@@ -52,8 +52,4 @@ function leadsTo({ dev }: RouteEvent, { route }: OwnObject): boolean {
   // What is unreachable has no device, or in IPv6 `lo`.
   if (route?.type === "unreachable") return dev === undefined || dev === "lo";
   return route?.dev === undefined || dev === route.dev;
-}
-
-function isOurs(protocol: string | undefined): boolean {
-  return protocol === String(PROTO_LOCAL) || protocol === String(PROTO_ANNOUNCED);
 }

@@ -4,8 +4,8 @@
  *
  * @module
  */
-import { PROTO_ANNOUNCED, PROTO_LOCAL } from "./config.ts";
 import type { IpLink, IpRoute } from "./ip_state.ts";
+import { isOurs } from "./own_objects.ts";
 import { isHostIfname } from "./wiring.ts";
 
 /** Names of the node's ends of pods' links, sorted. */
@@ -15,8 +15,7 @@ export function hostIfnamesOf(links: readonly Pick<IpLink, "ifname">[]): readonl
 
 /** Lines for `ip -batch` that delete routes of ours, any table. */
 export function routeDeletions(routes: readonly IpRoute[]): readonly string[] {
-  const ours = [String(PROTO_LOCAL), String(PROTO_ANNOUNCED)];
-  return routes.filter(({ protocol }) => ours.includes(protocol))
+  return routes.filter(({ protocol }) => isOurs(protocol))
     .map(({ type, dst, table, protocol, metric }) =>
       `route del ${
         type === "unicast" ? "" : `${type} `

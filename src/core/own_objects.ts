@@ -5,6 +5,7 @@
  */
 import type { Leg } from "./anycast.ts";
 import type { Family } from "./cidr.ts";
+import { PROTO_ANNOUNCED, PROTO_LOCAL } from "./config.ts";
 
 /** One object. */
 export interface OwnObject {
@@ -36,6 +37,11 @@ export type OwnState = ReadonlyMap<string, OwnObject>;
 /** The kernel holds one route for each destination and metric (of one table). */
 export function routeKey(family: Family, dst: string, metric: number): string {
   return `route ${family} ${dst} ${metric}`;
+}
+
+/** Whether a route is marked as ours, by its protocol as `ip` prints it. */
+export function isOurs(protocol: string | undefined): boolean {
+  return protocol === String(PROTO_LOCAL) || protocol === String(PROTO_ANNOUNCED);
 }
 
 /** Key of a next hop or group. */

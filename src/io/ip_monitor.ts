@@ -7,7 +7,7 @@
  * @module
  */
 import { type IpEvent, parseIpEvent } from "../core/ip_events.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import { CommandError, type FollowCommand, followCommand } from "./command.ts";
 
 /** Who is told. Handlers must not throw: one that does restarts `ip`. */
@@ -90,7 +90,7 @@ export async function runIpMonitor(
     if (now() - started >= STEADY_MS) failures = 0;
     const retryInMs = Math.min(RETRY_MIN_MS * 2 ** Math.min(failures, 16), RETRY_MAX_MS);
     // At first, and then at each doubling.
-    if ((failures & (failures - 1)) === 0) log.warn("Route monitor ended", { err, retryInMs });
+    if (isNews(failures)) log.warn("Route monitor ended", { err, retryInMs });
     failures++;
     await sleep(retryInMs, signal);
   }

@@ -18,7 +18,7 @@
  */
 import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import { type KubeClient, KubeError } from "./kube_client.ts";
 import { listPages } from "./kube_list.ts";
 
@@ -193,7 +193,7 @@ export class ListWatch<T> {
     const least = Math.min(asked, retryMaxMs);
     const retryInMs = Math.round(least + spread(backOff, 0.5));
     if (isGone && this.#failures === 0) log.debug("Lost track of objects", fields);
-    else if ((this.#failures & (this.#failures - 1)) === 0) {
+    else if (isNews(this.#failures)) {
       // At first, and then at each doubling.
       log.warn("Could not follow objects", { ...fields, retryInMs });
       this.#warned = true;
