@@ -4,8 +4,11 @@
  *
  * @module
  */
+import type { Labels } from "./label_selector.ts";
+import type { NetworkPolicy } from "./network_policy.ts";
 import type { NodeClaim } from "./node_claims.ts";
 import type { NodeConfigStatus } from "./node_config_status.ts";
+import type { NamedPort } from "./policy.ts";
 
 /** What flock uses of a Pod. */
 export interface Pod {
@@ -13,7 +16,16 @@ export interface Pod {
   readonly name: string;
   readonly uid: string;
   readonly nodeName?: string;
+  readonly labels: Labels;
   readonly annotations: Readonly<Record<string, string>>;
+  /** `status.podIPs`, canonical. */
+  readonly addresses: readonly string[];
+  /** `spec.hostNetwork`. */
+  readonly hostNetwork: boolean;
+  /** Containers' ports that have a name. */
+  readonly ports: readonly NamedPort[];
+  /** `status.phase` is `Succeeded` or `Failed`: its addresses may be somebody else's. */
+  readonly finished: boolean;
   /** The controlling owner, if any. */
   readonly owner?: { readonly kind: string; readonly name: string; readonly uid: string };
   /** Label `pod-template-hash`, which a ReplicaSet's name ends with. */
@@ -24,6 +36,29 @@ export interface Pod {
   readonly ready: boolean;
   /** `deletionTimestamp` is set. */
   readonly terminating: boolean;
+}
+
+/** What policies look at in a pod, of any node. */
+export type PeerPod = Pick<
+  Pod,
+  | "namespace"
+  | "name"
+  | "uid"
+  | "nodeName"
+  | "labels"
+  | "annotations"
+  | "addresses"
+  | "hostNetwork"
+  | "ports"
+  | "finished"
+>;
+
+/** What flock uses of a Namespace. */
+export interface Namespace {
+  readonly name: string;
+  /** With `kubernetes.io/metadata.name`. */
+  readonly labels: Labels;
+  readonly annotations: Readonly<Record<string, string>>;
 }
 
 /** What a condition says, and since when. */
@@ -113,6 +148,14 @@ export interface ClusterSource {
    * last known. Rejects only when the signal aborts.
    */
   claims(signal: AbortSignal): Promise<readonly NodeClaim[]>;
+  /** True once everything that policies rest on was read at least once. */
+  readonly policiesSynced: boolean;
+  /** Every NetworkPolicy. An object that has not changed is the same one as before. */
+  policies(): Iterable<NetworkPolicy>;
+  /** Every namespace. */
+  namespaces(): Iterable<Namespace>;
+  /** The pods of all nodes, the own one's too; none where there are no policies. */
+  peers(): Iterable<PeerPod>;
   /** Calls the listener after every change of what is cached. */
   onChange(listener: () => void): Disposable;
   /** Keeps the cache up to date until the signal aborts. */
