@@ -1,19 +1,20 @@
 /**
  * Prefixes as sorted ranges, to ask quickly whether an address is in one of them and where that one
- * ends.
+ * ends, and to take some of them out of others.
  *
  * @module
  */
 import { type Address, type Family, type Prefix, sizeOf } from "./cidr.ts";
 
-interface Range {
+/** Addresses from one to another, both included, as numbers. */
+export interface AddressRange {
   readonly first: bigint;
   readonly last: bigint;
 }
 
 /** A fixed set of addresses given as prefixes; overlapping and adjoining ones are joined. */
 export class AddressRanges {
-  readonly #ranges: Readonly<Record<Family, readonly Range[]>>;
+  readonly #ranges: Readonly<Record<Family, readonly AddressRange[]>>;
 
   constructor(prefixes: readonly Prefix[]) {
     this.#ranges = { ipv6: join(prefixes, "ipv6"), ipv4: join(prefixes, "ipv4") };
@@ -46,11 +47,37 @@ export class AddressRanges {
   }
 }
 
-function join(prefixes: readonly Prefix[], family: Family): readonly Range[] {
-  const sorted = prefixes.filter((prefix) => prefix.family === family)
-    .map((prefix): Range => ({ first: prefix.value, last: prefix.value + sizeOf(prefix) - 1n }))
-    .sort((a, b) => a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
-  const joined: Range[] = [];
+/** What blocks hold without their exceptions, of one family: sorted, nothing twice, nothing adjoining. */
+export function rangesOfBlocks(
+  blocks: readonly { readonly cidr: Prefix; readonly except: readonly Prefix[] }[],
+  family: Family,
+): readonly AddressRange[] {
+  return joinRanges(
+    blocks.filter(({ cidr }) => cidr.family === family).flatMap(({ cidr, except }) => {
+      const rest: AddressRange[] = [];
+      let { first, last } = rangeOf(cidr);
+      for (const hole of join(except, family)) {
+        if (hole.last < first || hole.first > last) continue;
+        if (hole.first > first) rest.push({ first, last: hole.first - 1n });
+        first = hole.last + 1n;
+      }
+      if (first <= last) rest.push({ first, last });
+      return rest;
+    }),
+  );
+}
+
+function rangeOf(prefix: Prefix): AddressRange {
+  return { first: prefix.value, last: prefix.value + sizeOf(prefix) - 1n };
+}
+
+function join(prefixes: readonly Prefix[], family: Family): readonly AddressRange[] {
+  return joinRanges(prefixes.filter((prefix) => prefix.family === family).map(rangeOf));
+}
+
+function joinRanges(ranges: readonly AddressRange[]): readonly AddressRange[] {
+  const sorted = ranges.toSorted((a, b) => a.first < b.first ? -1 : a.first > b.first ? 1 : 0);
+  const joined: AddressRange[] = [];
   for (const range of sorted) {
     const before = joined.at(-1);
     if (before === undefined || before.last + 1n < range.first) joined.push(range);

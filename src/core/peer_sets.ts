@@ -1,0 +1,135 @@
+/**
+ * Which addresses the pods have that selectors select, kept up to date: a pod that changes is asked for by
+ * each selector once, and nothing is computed of those that stay.
+ *
+ * @module
+ */
+import type { Family } from "./cidr.ts";
+import { type Labels, type LabelSelector, selects } from "./label_selector.ts";
+import type { PortProtocol } from "./network_policy.ts";
+import type { PolicyPod } from "./policy.ts";
+
+/** Some of the cluster's pods. */
+export interface PodSelector {
+  /** One namespace; or those with labels; or, when both are undefined, all, known or not. */
+  readonly namespace?: string;
+  readonly namespaces?: LabelSelector;
+  readonly pods: LabelSelector;
+}
+
+/** What is wanted of a pod: its addresses of a family, alone or each with a port of a name. */
+export interface Aspect {
+  readonly family: Family;
+  readonly port?: { readonly protocol: PortProtocol; readonly name: string };
+}
+
+/** Elements of a set of nftables: `ADDRESS`, or `ADDRESS . PORT`. The values are empty. */
+type Elements = ReadonlyMap<string, string>;
+
+interface LiveSet {
+  readonly aspect: Aspect;
+  /** How many of the pods have an element: addresses may be several pods'. */
+  readonly counts: Map<string, number>;
+  /** The elements, until something changes. */
+  elements?: Elements;
+}
+
+interface LiveSelector {
+  readonly selector: PodSelector;
+  readonly sets: Map<string, LiveSet>;
+}
+
+/** The cluster's pods, as sets of addresses. */
+export class PeerSets {
+  #pods: ReadonlySet<PolicyPod> = new Set();
+  #namespaces: ReadonlyMap<string, Labels> = new Map();
+  readonly #byNamespace = new Map<string, Set<PolicyPod>>();
+  readonly #selectors = new Map<string, LiveSelector>();
+
+  /**
+   * Takes over the cluster as it is now. A pod that has not changed is the same object as before, and so are
+   * a namespace's labels. Pods with their node's network are nobody's peers.
+   */
+  update(pods: Iterable<PolicyPod>, namespaces: ReadonlyMap<string, Labels>): void {
+    const now = new Set<PolicyPod>();
+    for (const pod of pods) if (!pod.hostNetwork && pod.addresses.length > 0) now.add(pod);
+    const before = this.#namespaces;
+    const moved = new Set(
+      [...before.keys(), ...namespaces.keys()]
+        .filter((name) => before.get(name) !== namespaces.get(name)),
+    );
+    for (const pod of this.#pods) {
+      if (!now.has(pod) || moved.has(pod.namespace)) this.#count(pod, -1);
+    }
+    this.#namespaces = namespaces;
+    for (const pod of now) {
+      if (!this.#pods.has(pod) || moved.has(pod.namespace)) this.#count(pod, 1);
+    }
+    this.#pods = now;
+  }
+
+  /** The elements that the selected pods have. The same object as long as nothing of it changed. */
+  elements(key: string, selector: PodSelector, aspect: Aspect): Elements {
+    let live = this.#selectors.get(key);
+    if (live === undefined) this.#selectors.set(key, live = { selector, sets: new Map() });
+    const aspectKey = aspectKeyOf(aspect);
+    let set = live.sets.get(aspectKey);
+    if (set === undefined) {
+      live.sets.set(aspectKey, set = { aspect, counts: new Map() });
+      for (const pod of this.#candidates(selector)) {
+        if (this.#isSelected(selector, pod)) count(set, pod, 1);
+      }
+    }
+    return set.elements ??= new Map(Array.from(set.counts.keys(), (element) => [element, ""]));
+  }
+
+  /** Forgets the selectors that are not among these keys. */
+  keep(keys: ReadonlySet<string>): void {
+    for (const key of this.#selectors.keys()) if (!keys.has(key)) this.#selectors.delete(key);
+  }
+
+  #count(pod: PolicyPod, by: 1 | -1): void {
+    const neighbours = this.#byNamespace.get(pod.namespace) ?? new Set();
+    if (by === 1) this.#byNamespace.set(pod.namespace, neighbours.add(pod));
+    else neighbours.delete(pod);
+    for (const { selector, sets } of this.#selectors.values()) {
+      if (!this.#isSelected(selector, pod)) continue;
+      for (const set of sets.values()) count(set, pod, by);
+    }
+  }
+
+  #candidates({ namespace }: PodSelector): Iterable<PolicyPod> {
+    if (namespace !== undefined) return this.#byNamespace.get(namespace) ?? [];
+    return this.#byNamespace.values().flatMap((pods) => pods.values());
+  }
+
+  #isSelected({ namespace, namespaces, pods }: PodSelector, pod: PolicyPod): boolean {
+    if (namespace !== undefined && namespace !== pod.namespace) return false;
+    if (namespaces !== undefined) {
+      const labels = this.#namespaces.get(pod.namespace);
+      if (labels === undefined || !selects(namespaces, labels)) return false;
+    }
+    return selects(pods, pod.labels);
+  }
+}
+
+/** Names an aspect: equal for equal ones. */
+export function aspectKeyOf({ family, port }: Aspect): string {
+  return port === undefined ? family : `${family} ${port.protocol} ${port.name}`;
+}
+
+function count(set: LiveSet, pod: PolicyPod, by: 1 | -1): void {
+  for (const element of elementsOf(pod, set.aspect)) {
+    const next = (set.counts.get(element) ?? 0) + by;
+    if (next === 0) set.counts.delete(element);
+    else set.counts.set(element, next);
+    set.elements = undefined;
+  }
+}
+
+function elementsOf({ addresses, ports }: PolicyPod, { family, port }: Aspect): readonly string[] {
+  const own = addresses.filter((address) => address.includes(":") === (family === "ipv6"));
+  if (port === undefined) return own;
+  return ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
+    .flatMap((one) => own.map((address) => `${address} . ${one.port}`));
+}

@@ -1,0 +1,228 @@
+/**
+ * One policy in one direction as rules of nftables and the sets that they look into. A rule accepts what
+ * the policy allows; what goes through all of them is not allowed by it.
+ *
+ * @module
+ */
+import { type AddressRange, rangesOfBlocks } from "./address_ranges.ts";
+import { bitsOf, FAMILIES, type Family, formatAddress } from "./cidr.ts";
+import { fnv1a64 } from "./iid.ts";
+import type {
+  NetworkPolicy,
+  PolicyPeer,
+  PolicyPort,
+  PolicyRule,
+  PortProtocol,
+} from "./network_policy.ts";
+import type { NftSet } from "./nftables.ts";
+import { type Aspect, aspectKeyOf, type PodSelector } from "./peer_sets.ts";
+
+/** Of the pod that policies select: what comes to it, what comes from it. */
+export type Direction = "ingress" | "egress";
+
+/** Both directions, as they are listed. */
+export const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
+
+/** A set whose elements are those of selected pods, of the whole cluster. */
+export interface PeerSetUse {
+  readonly selectorKey: string;
+  readonly selector: PodSelector;
+  readonly aspect: Aspect;
+}
+
+/** Rules, and by their names the sets that they need. */
+export interface PolicyRules {
+  readonly rules: readonly string[];
+  /** Sets that only the policy's own text decides. */
+  readonly fixed: ReadonlyMap<string, NftSet>;
+  readonly peers: ReadonlyMap<string, PeerSetUse>;
+  /** Sets of this node's links, each with the port that has this name in its pod. */
+  readonly ports: ReadonlyMap<string, { readonly protocol: PortProtocol; readonly name: string }>;
+}
+
+/** Gives what has the same key the same name, and nothing else: hashes may collide. */
+export type NameOf = (prefix: string, key: string) => string;
+
+const ALL_PORTS = 65_535;
+/** Names of families in rules. */
+const IP: Readonly<Record<Family, string>> = { ipv6: "ip6", ipv4: "ip" };
+/** Types of addresses in sets. */
+export const ADDRESS_TYPE: Readonly<Record<Family, string>> = {
+  ipv6: "ipv6_addr",
+  ipv4: "ipv4_addr",
+};
+const EVERY_POD: PodSelector = { pods: [] };
+
+/** Names that end in a hash of their key, another one where two keys have the same. */
+export class NameTable {
+  #keys = new Map<string, string>();
+
+  readonly nameOf: NameOf = (prefix, key) => {
+    const stem = `${prefix}-${fnv1a64(key).toString(16).padStart(16, "0")}`;
+    for (let n = 1;; n++) {
+      const name = n === 1 ? stem : `${stem}-${n}`;
+      const known = this.#keys.get(name);
+      if (known === undefined) this.#keys.set(name, key);
+      else if (known !== key) continue;
+      return name;
+    }
+  };
+
+  /** Forgets what is not among these names. */
+  keep(names: { has(name: string): boolean }): void {
+    for (const name of this.#keys.keys()) if (!names.has(name)) this.#keys.delete(name);
+  }
+}
+
+/** The rules of one direction of a policy. */
+export function policyRules(
+  policy: NetworkPolicy,
+  direction: Direction,
+  nameOf: NameOf,
+): PolicyRules {
+  const rules: string[] = [];
+  const fixed = new Map<string, NftSet>();
+  const peers = new Map<string, PeerSetUse>();
+  const ports = new Map<string, { protocol: PortProtocol; name: string }>();
+  const field = direction === "ingress" ? "saddr" : "daddr";
+
+  function peerSet(prefix: string, selector: PodSelector, aspect: Aspect): string {
+    const selectorKey = JSON.stringify(selector);
+    const name = nameOf(
+      `${prefix}${aspect.family.slice(-1)}`,
+      `${selectorKey} ${aspectKeyOf(aspect)}`,
+    );
+    peers.set(name, { selectorKey, selector, aspect });
+    return name;
+  }
+
+  /** Matches of a rule's numbered ports: any of them; undefined: there is nothing to match. */
+  function rangeMatches(list: readonly PolicyPort[] | undefined): readonly string[] {
+    if (list === undefined) return [""];
+    return (["TCP", "UDP", "SCTP"] as const).flatMap((protocol) => {
+      const ranges = joinPorts(list, protocol);
+      const l4 = protocol.toLowerCase();
+      if (ranges.length === 0) return [];
+      if (ranges[0] === `0-${ALL_PORTS}`) return [`meta l4proto ${l4}`];
+      if (ranges.length === 1) return [`${l4} dport ${ranges[0]}`];
+      const name = nameOf("ports", ranges.join(","));
+      fixed.set(name, {
+        kind: "set",
+        spec: ["type inet_service", "flags interval"],
+        elements: new Map(ranges.map((range) => [range, ""])),
+      });
+      return [`${l4} dport @${name}`];
+    });
+  }
+
+  /** Matches of one family's blocks: the whole family, one range, or a set of ranges. */
+  function blockMatch(blocks: readonly Block[], family: Family): string | undefined {
+    const ranges = rangesOfBlocks(blocks, family).map((range) => rangeText(range, family));
+    const [first] = ranges;
+    if (first === undefined) return undefined;
+    if (first.endsWith("/0")) return `meta nfproto ${family}`;
+    if (ranges.length === 1) return `${IP[family]} ${field} ${first}`;
+    const name = nameOf(`blocks${family.slice(-1)}`, ranges.join(","));
+    fixed.set(name, {
+      kind: "set",
+      spec: [`type ${ADDRESS_TYPE[family]}`, "flags interval"],
+      elements: new Map(ranges.map((range) => [range, ""])),
+    });
+    return `${IP[family]} ${field} @${name}`;
+  }
+
+  /** Matches of a rule's peers: any of them. */
+  function peerMatches(list: readonly PolicyPeer[] | undefined): readonly string[] {
+    if (list === undefined) return [""];
+    const blocks = list.filter((peer) => peer.kind === "block");
+    return [
+      ...list.filter((peer) => peer.kind === "pods").flatMap((peer) =>
+        FAMILIES.map((family) =>
+          `${IP[family]} ${field} @${peerSet("pods", selectorOf(peer, policy), { family })}`
+        )
+      ),
+      ...FAMILIES.map((family) => blockMatch(blocks, family)).filter((match) =>
+        match !== undefined
+      ),
+    ];
+  }
+
+  /** Rules for a port's name in packets to other pods: it is another number in each of them. */
+  function namedEgress(list: readonly PolicyPeer[] | undefined, port: NamedPolicyPort): void {
+    const l4 = port.protocol.toLowerCase();
+    const match = (selector: PodSelector, family: Family): string =>
+      `${IP[family]} daddr . ${l4} dport @${peerSet("named", selector, { family, port })}`;
+    const accept = (...matches: readonly string[]): void =>
+      void rules.push([...matches, "accept"].join(" "));
+    for (const family of FAMILIES) {
+      if (list === undefined) accept(match(EVERY_POD, family));
+      for (const peer of list ?? []) {
+        if (peer.kind === "pods") accept(match(selectorOf(peer, policy), family));
+      }
+      const block = blockMatch((list ?? []).filter((peer) => peer.kind === "block"), family);
+      // What follows names the family, too.
+      if (block?.startsWith("meta nfproto")) accept(match(EVERY_POD, family));
+      else if (block !== undefined) accept(block, match(EVERY_POD, family));
+    }
+  }
+
+  function portSet(port: NamedPolicyPort): string {
+    const name = nameOf("port", `${port.protocol} ${port.name}`);
+    ports.set(name, { protocol: port.protocol, name: port.name });
+    return `oifname . ${port.protocol.toLowerCase()} dport @${name}`;
+  }
+
+  function addRule(rule: PolicyRule): void {
+    const named = (rule.ports ?? []).filter((port) => port.kind === "named");
+    const toPorts = [
+      ...rangeMatches(rule.ports),
+      ...(direction === "ingress" ? named.map(portSet) : []),
+    ];
+    if (toPorts.length > 0) {
+      for (const peer of peerMatches(rule.peers)) {
+        for (const port of toPorts) {
+          rules.push([peer, port, "accept"].filter((part) => part !== "").join(" "));
+        }
+      }
+    }
+    if (direction === "egress") { for (const port of named) namedEgress(rule.peers, port); }
+  }
+
+  for (const rule of policy[direction] ?? []) addRule(rule);
+  return { rules: [...new Set(rules)], fixed, peers, ports };
+}
+
+type Block = Extract<PolicyPeer, { kind: "block" }>;
+type NamedPolicyPort = Extract<PolicyPort, { kind: "named" }>;
+
+function selectorOf(
+  { namespaces, pods }: Extract<PolicyPeer, { kind: "pods" }>,
+  { namespace }: NetworkPolicy,
+): PodSelector {
+  return namespaces === undefined ? { namespace, pods } : { namespaces, pods };
+}
+
+/** A protocol's ports: sorted, nothing twice, nothing adjoining. */
+function joinPorts(list: readonly PolicyPort[], protocol: PortProtocol): readonly string[] {
+  const ranges = list.filter((port) => port.kind === "range" && port.protocol === protocol)
+    .map((port) => port as Extract<PolicyPort, { kind: "range" }>)
+    .toSorted((a, b) => a.first - b.first);
+  const joined: { first: number; last: number }[] = [];
+  for (const { first, last } of ranges) {
+    const before = joined.at(-1);
+    if (before === undefined || before.last + 1 < first) joined.push({ first, last });
+    else before.last = Math.max(before.last, last);
+  }
+  return joined.map(({ first, last }) => first === last ? `${first}` : `${first}-${last}`);
+}
+
+/** As `nft` prints it: a prefix where it is one. */
+function rangeText({ first, last }: AddressRange, family: Family): string {
+  const text = formatAddress({ family, value: first });
+  const size = last - first + 1n;
+  // A power of two that the first address is a multiple of.
+  const isPrefix = (size & (size - 1n)) === 0n && first % size === 0n;
+  if (!isPrefix) return `${text}-${formatAddress({ family, value: last })}`;
+  const length = bitsOf(family) - (size.toString(2).length - 1);
+  return length === bitsOf(family) ? text : `${text}/${length}`;
+}
