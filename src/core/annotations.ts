@@ -136,6 +136,29 @@ export function anycastWeight(annotations: Readonly<Record<string, string>>): nu
   }
 }
 
+/**
+ * What becomes of packets that no policy allows, as a pod's or a namespace's annotations say now; undefined
+ * when they do not say.
+ *
+ * @throws {SyntaxError} when the value is malformed
+ */
+export function policyModeOf(
+  annotations: Readonly<Record<string, string>>,
+): PodOptions["policyMode"] | undefined {
+  const text = annotations[`${ANNOTATION_PREFIX}policy-mode`]?.trim();
+  return text === undefined ? undefined : parsePolicyMode(text);
+}
+
+/** The addresses that a pod's annotations ask for, as they are now; none when they are malformed. */
+export function askedAddresses(annotations: Readonly<Record<string, string>>): readonly Address[] {
+  const texts = ["addresses", "anycast"].map((key) => annotations[ANNOTATION_PREFIX + key]?.trim());
+  try {
+    return texts.flatMap((text) => parseAddresses(text ?? ""));
+  } catch {
+    return [];
+  }
+}
+
 function checkFamilies(options: PodOptions): void {
   if (!options.ipv6 && !options.ipv4) {
     throw new CniError(

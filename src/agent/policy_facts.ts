@@ -1,0 +1,220 @@
+/**
+ * What policies rest on, as it is now: the node's links with their pods, the cluster's pods and namespaces.
+ * What has not changed is the same object each time, so that only what has is computed anew.
+ *
+ * Of this node's pods the attachments say which addresses they have: the API server hears of them later, and
+ * forgets them later.
+ *
+ * @module
+ */
+import { addressReason } from "../core/anycast.ts";
+import { askedAddresses, policyModeOf } from "../core/annotations.ts";
+import type { Attachment } from "../core/attachment.ts";
+import { contains, formatAddress, parseAddress } from "../core/cidr.ts";
+import { messageOf } from "../core/errors.ts";
+import type { Labels } from "../core/label_selector.ts";
+import type { NodeConfig } from "../core/node_config.ts";
+import type { ClusterSource, Namespace, PeerPod } from "../core/objects.ts";
+import type { PolicyPod } from "../core/policy.ts";
+import type { GuardedLink, PolicyMode } from "../core/policy_ruleset.ts";
+import type { Store } from "../io/store.ts";
+import { log } from "../log.ts";
+import type { NodeState } from "./node_state.ts";
+
+/** What was found. */
+export interface PolicyFacts {
+  readonly links: readonly GuardedLink[];
+  /** Those with their node's network, too. */
+  readonly pods: readonly PolicyPod[];
+  readonly namespaces: ReadonlyMap<string, Labels>;
+}
+
+export interface PolicyFactsOptions {
+  readonly source: Pick<ClusterSource, "pod" | "peers" | "namespaces">;
+  readonly store: Pick<Store, "list">;
+  readonly node: Pick<NodeState, "config" | "nodePrefixes" | "reserved">;
+  readonly nodeName: string;
+}
+
+/** A pod as policies see it, and what that was made of. */
+interface Seen {
+  readonly key: string;
+  readonly text: string;
+  readonly pod: PolicyPod;
+}
+
+/** Gathers facts. */
+export class PolicyFactsReader {
+  readonly #o: PolicyFactsOptions;
+  /** Pods of attachments as they were known last, by `podKey`: they may be deleted before they are detached. */
+  readonly #own = new Map<string, PeerPod>();
+  #seen = new Map<string, Seen>();
+  /** The same, by the very object that the source has. */
+  #byObject = new WeakMap<PeerPod, Seen>();
+  #namespaces: ReadonlyMap<string, Labels> = new Map();
+  #config: NodeConfig | undefined;
+  /** Annotations that were warned about. */
+  readonly #warned = new Set<string>();
+
+  constructor(options: PolicyFactsOptions) {
+    this.#o = options;
+  }
+
+  /** A pod that is being attached: the source may not know it yet. */
+  know(pod: PeerPod): void {
+    this.#own.set(podKey(pod), pod);
+  }
+
+  /** The facts as they are now. */
+  read(): PolicyFacts {
+    const { source, store, node } = this.#o;
+    if (node.config !== this.#config) this.#byObject = new WeakMap();
+    this.#config = node.config;
+    const attachments = store.list();
+    const namespaces = new Map(
+      Array.from(source.namespaces(), (namespace) => [namespace.name, namespace]),
+    );
+    this.#namespaces = this.#labelsOf(namespaces);
+    const own = this.#ownPods(attachments);
+    const containers = Map.groupBy(attachments, ({ containerId }) => containerId);
+    const links = attachments.map((attachment): GuardedLink => {
+      const { hostIfname, namespace, podName, containerId } = attachment;
+      const pod = own.get(attachedKey(attachment));
+      return {
+        hostIfname,
+        namespace,
+        podName,
+        addresses: [...new Set((containers.get(containerId) ?? []).flatMap(addressesOf))],
+        pod,
+        mode: this.#modeOf(pod, namespaces.get(namespace)),
+      };
+    });
+    return { links, pods: this.#podsOf(attachments, own), namespaces: this.#namespaces };
+  }
+
+  /** The pods of attachments that are known, by `podKey`. */
+  #ownPods(attachments: readonly Attachment[]): ReadonlyMap<string, PeerPod> {
+    const attached = new Set(attachments.map(attachedKey));
+    for (const { namespace, podName, podUid } of attachments) {
+      const pod = namespace === "" ? undefined : this.#o.source.pod(namespace, podName);
+      if (pod !== undefined && (podUid === "" || pod.uid === podUid)) {
+        this.#own.set(`${namespace}/${podName}/${podUid}`, pod);
+      }
+    }
+    for (const key of this.#own.keys()) if (!attached.has(key)) this.#own.delete(key);
+    return this.#own;
+  }
+
+  #podsOf(
+    attachments: readonly Attachment[],
+    own: ReadonlyMap<string, PeerPod>,
+  ): readonly PolicyPod[] {
+    const { source, nodeName } = this.#o;
+    const seen = new Map<string, Seen>();
+    const byPod = Map.groupBy(attachments, attachedKey);
+    const isOwn = new Set<string>();
+    const add = (key: string, pod: PeerPod, addresses: readonly string[]): Seen => {
+      const { namespace, name, labels, hostNetwork, ports } = pod;
+      const made = {
+        namespace,
+        name,
+        labels,
+        addresses,
+        hostNetwork,
+        ports,
+        nodeName: pod.nodeName,
+      };
+      const text = JSON.stringify(made);
+      const known = this.#seen.get(key);
+      const one = known?.text === text ? known : { key, text, pod: made };
+      seen.set(key, one);
+      return one;
+    };
+    for (const [key, pod] of own) {
+      isOwn.add(`${pod.namespace}/${pod.name}`);
+      const addresses = new Set((byPod.get(key) ?? []).flatMap(addressesOf));
+      add(key, pod.nodeName === undefined ? { ...pod, nodeName } : pod, [...addresses]);
+    }
+    for (const pod of source.peers()) {
+      if (pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`)) continue;
+      const known = this.#byObject.get(pod);
+      if (known !== undefined) seen.set(known.key, known);
+      // What has ended may have left its addresses to others.
+      else if (!pod.finished) this.#byObject.set(pod, this.#peer(pod, add));
+    }
+    this.#seen = seen;
+    return Array.from(seen.values(), ({ pod }) => pod);
+  }
+
+  #peer(
+    pod: PeerPod,
+    add: (key: string, pod: PeerPod, addresses: readonly string[]) => Seen,
+  ): Seen {
+    const { node, nodeName } = this.#o;
+    if (pod.nodeName === nodeName) {
+      // Of ours these would be attached. Pods from before flock may have others.
+      const foreign = pod.hostNetwork ? pod.addresses : pod.addresses.filter((text) => {
+        const address = parseAddress(text);
+        return !node.nodePrefixes.some((prefix) => contains(prefix, address));
+      });
+      return add(podKey(pod), pod, foreign);
+    }
+    // A pod that has addresses was given those of its annotations, too. They can be changed afterwards:
+    // what its namespace may not have is not believed.
+    const allowed = node.config?.announce.allowed;
+    const asked = pod.hostNetwork || pod.addresses.length === 0
+      ? []
+      : askedAddresses(pod.annotations).filter((address) =>
+        addressReason(address, pod.namespace, { allowed, reserved: node.reserved }) === undefined
+      );
+    return add(podKey(pod), pod, [...new Set([...pod.addresses, ...asked.map(formatAddress)])]);
+  }
+
+  /** Labels by namespace; equal ones are the same object as before, and so is the whole. */
+  #labelsOf(namespaces: ReadonlyMap<string, Namespace>): ReadonlyMap<string, Labels> {
+    const before = this.#namespaces;
+    const now = new Map(Array.from(namespaces, ([name, { labels }]) => {
+      const known = before.get(name);
+      return [name, known && JSON.stringify(known) === JSON.stringify(labels) ? known : labels];
+    }));
+    const isSame = now.size === before.size &&
+      now.entries().every(([name, labels]) => before.get(name) === labels);
+    return isSame ? before : now;
+  }
+
+  /** A pod's own annotation, else that of its namespace. */
+  #modeOf(pod: PeerPod | undefined, namespace: Namespace | undefined): PolicyMode {
+    if (pod === undefined) return "enforce";
+    const asPod = { annotations: pod.annotations, object: `Pod ${pod.namespace}/${pod.name}` };
+    const asNamespace = {
+      annotations: namespace?.annotations ?? {},
+      object: `Namespace ${pod.namespace}`,
+    };
+    for (const { annotations, object } of [asPod, asNamespace]) {
+      try {
+        const mode = policyModeOf(annotations);
+        if (mode !== undefined) return mode;
+      } catch (error) {
+        const what = `${object}: ${messageOf(error)}`;
+        if (!this.#warned.has(what)) {
+          log.warn("Ignored policy-mode, enforcing policies", { object, err: messageOf(error) });
+        }
+        this.#warned.add(what);
+        return "enforce";
+      }
+    }
+    return "enforce";
+  }
+}
+
+function addressesOf({ ip6, ip4, addresses = [], anycast = [] }: Attachment): readonly string[] {
+  return [ip6, ip4, ...addresses, ...anycast].filter((address) => address !== undefined);
+}
+
+function podKey({ namespace, name, uid }: Pick<PeerPod, "namespace" | "name" | "uid">): string {
+  return `${namespace}/${name}/${uid}`;
+}
+
+function attachedKey({ namespace, podName, podUid }: Attachment): string {
+  return `${namespace}/${podName}/${podUid}`;
+}
