@@ -9,6 +9,7 @@ import { MAX_GROUP_MEMBERS } from "../src/core/config.ts";
 import type { Snapshot } from "../src/core/desired_state.ts";
 import type { IpLink } from "../src/core/ip_state.ts";
 import type { Pod } from "../src/core/objects.ts";
+import { fakePod } from "./fakes/fake_source.ts";
 
 /** Name of the n-th attachment's link. */
 export function linkName(n: number): string {
@@ -46,14 +47,7 @@ export function attachment(n: number, change: Partial<Attachment> = {}): Attachm
 
 /** The Pod of an attachment, Ready. */
 export function readyPod({ namespace, podName, podUid }: Attachment): Pod {
-  return {
-    namespace,
-    name: podName,
-    uid: podUid,
-    annotations: {},
-    ready: true,
-    terminating: false,
-  };
+  return fakePod({ namespace, name: podName, uid: podUid });
 }
 
 /** A node with two prefixes, all its pods Ready, and a link for each attachment. */

@@ -83,7 +83,12 @@ export function podless({ containerId }: AttachmentId): Pod {
     namespace: "",
     name: containerId.slice(0, 63),
     uid: "",
+    labels: {},
     annotations: {},
+    addresses: [],
+    hostNetwork: false,
+    ports: [],
+    finished: false,
     ready: false,
     terminating: false,
   };

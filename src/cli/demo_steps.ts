@@ -146,8 +146,7 @@ function explainAddress({ lab, pods }: Demo): string[] {
   for (const { pod, node } of pods.filter(({ pod }) => pod.options.annotations !== undefined)) {
     const { owner, name } = pod.options;
     const app = appName({
-      ...{ namespace: pod.namespace, name, uid: pod.uid, ready: true, terminating: false },
-      annotations: {},
+      name,
       owner: owner && { ...owner, uid: "" },
       templateHash: TEMPLATE_HASH,
     });

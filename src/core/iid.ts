@@ -87,7 +87,7 @@ export function parseIpAlgo(text: string): readonly IidField[] {
 }
 
 /** The name of the workload a pod belongs to; the pod's own when it belongs to none. */
-export function appName(pod: Pod): string {
+export function appName(pod: Pick<Pod, "name" | "owner" | "templateHash">): string {
   if (pod.owner === undefined) return pod.name;
   const suffix = `-${pod.templateHash}`;
   return pod.owner.kind === "ReplicaSet" && pod.templateHash && pod.owner.name.endsWith(suffix)

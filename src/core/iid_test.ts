@@ -12,6 +12,7 @@ import {
   parseIpAlgo,
 } from "./iid.ts";
 import type { Pod } from "./objects.ts";
+import { fakePod } from "../../tests/fakes/fake_source.ts";
 
 const VALUES: IidValues = {
   namespace: "foobar",
@@ -21,15 +22,7 @@ const VALUES: IidValues = {
 };
 
 function podOf(part: Partial<Pod>): Pod {
-  return {
-    namespace: "ns",
-    name: "web-7d4b9c-x2x9z",
-    uid: "u",
-    annotations: {},
-    ready: true,
-    terminating: false,
-    ...part,
-  };
+  return fakePod({ namespace: "ns", name: "web-7d4b9c-x2x9z", uid: "u", ...part });
 }
 
 Deno.test("fnv1a32() and fnv1a64() agree with the published vectors", () => {

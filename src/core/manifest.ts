@@ -9,7 +9,22 @@
  * @module
  */
 import { API_GROUP, API_VERSION } from "./config.ts";
-import type { ClusterNode, KnownCondition, NodeConfigObject, Pod } from "./objects.ts";
+import {
+  conditionsOf,
+  type Fields,
+  fieldsOf,
+  isGiven,
+  listOf,
+  nameOf,
+  optional,
+  textOf,
+  textsOf,
+  wrongType,
+} from "./manifest_fields.ts";
+import type { NetworkPolicy } from "./network_policy.ts";
+import { parseNetworkPolicy } from "./network_policy_manifest.ts";
+import type { ClusterNode, KnownCondition, Namespace, NodeConfigObject, Pod } from "./objects.ts";
+import { parsePod } from "./pod_manifest.ts";
 
 /** `apiVersion` of our own objects. */
 const NODE_CONFIG_API = `${API_GROUP}/${API_VERSION}`;
@@ -18,17 +33,16 @@ const NODE_CONFIG_API = `${API_GROUP}/${API_VERSION}`;
 export type ManifestObject =
   | { readonly kind: "Pod"; readonly pod: Pod }
   | { readonly kind: "NodeConfig"; readonly nodeConfig: NodeConfigObject }
+  | { readonly kind: "Namespace"; readonly namespace: Namespace }
+  | { readonly kind: "NetworkPolicy"; readonly policy: NetworkPolicy }
   | {
     readonly kind: "Ignored";
     /** `apiVersion` and `kind` as they were written. */
     readonly what: string;
-    /** True for kinds that belong beside ours and are not used. */
-    readonly known: boolean;
   };
 
-const KNOWN = ["v1 Namespace", "networking.k8s.io/v1 NetworkPolicy"];
-
-type Fields = Readonly<Record<string, unknown>>;
+/** The label that every namespace has, so that it can be selected by its name. */
+const NAME_LABEL = "kubernetes.io/metadata.name";
 
 /**
  * Parses one document: an object, or a list of objects (`List`, `PodList`, …).
@@ -62,35 +76,30 @@ export function parseObject(raw: unknown, at = ""): ManifestObject {
   if (what === `${NODE_CONFIG_API} NodeConfig`) {
     return { kind: "NodeConfig", nodeConfig: parseNodeConfigObject(object, at) };
   }
-  return { kind: "Ignored", what, known: KNOWN.includes(what) };
+  if (what === "v1 Namespace") return { kind: "Namespace", namespace: parseNamespace(object, at) };
+  if (what === "networking.k8s.io/v1 NetworkPolicy") {
+    return { kind: "NetworkPolicy", policy: parseNetworkPolicy(object, at) };
+  }
+  return { kind: "Ignored", what };
 }
 
 /**
- * Parses a Pod. Without a namespace it is in `default`, as for every client.
+ * Parses a Namespace.
  *
+ * @param at where it is in its document, for messages
  * @throws {TypeError} naming the field
  */
-export function parsePod(raw: unknown, at = ""): Pod {
-  const object = fieldsOf(raw, `${at}pod`);
-  const metadata = fieldsOf(object.metadata, `${at}metadata`);
-  const spec = fieldsOf(object.spec ?? {}, `${at}spec`);
-  const labels = fieldsOf(metadata.labels ?? {}, `${at}metadata.labels`);
-  const containers = listOf(spec.containers ?? [], `${at}spec.containers`);
-  const container = fieldsOf(containers[0] ?? {}, `${at}spec.containers[0]`);
-  const hash = labels["pod-template-hash"];
-  const owner = parseOwner(metadata, at);
-  return {
-    namespace: nameOf(metadata.namespace ?? "default", `${at}metadata.namespace`),
-    name: nameOf(metadata.name, `${at}metadata.name`),
-    uid: uidOf(metadata.uid ?? "", `${at}metadata.uid`),
-    ...optional("nodeName", spec.nodeName, `${at}spec.nodeName`),
-    annotations: parseAnnotations(metadata, at),
-    ...(owner === undefined ? {} : { owner }),
-    ...optional("templateHash", hash, `${at}metadata.labels["pod-template-hash"]`),
-    ...optional("image", container.image, `${at}spec.containers[0].image`),
-    ready: isReady(object, at),
-    terminating: isGiven(metadata.deletionTimestamp),
-  };
+export function parseNamespace(raw: unknown, at = ""): Namespace {
+  const metadata = fieldsOf(fieldsOf(raw, `${at}namespace`).metadata, `${at}metadata`);
+  const name = nameOf(metadata.name, `${at}metadata.name`);
+  const labels = textsOf(metadata.labels, `${at}metadata.labels`);
+  const annotations = textsOf(metadata.annotations, `${at}metadata.annotations`);
+  return { ...bareNamespace(name, labels), annotations };
+}
+
+/** A namespace of which nothing is known but that it exists; an API server labels it the same way. */
+export function bareNamespace(name: string, labels: Namespace["labels"] = {}): Namespace {
+  return { name, labels: { ...labels, [NAME_LABEL]: name }, annotations: {} };
 }
 
 /**
@@ -109,7 +118,7 @@ export function parseNodeConfigObject(raw: unknown, at = ""): NodeConfigObject {
     name: nameOf(metadata.name, `${at}metadata.name`),
     ...optional("uid", metadata.uid, `${at}metadata.uid`),
     ...(isGiven(generation) ? { generation: generation as number } : {}),
-    annotations: parseAnnotations(metadata, at),
+    annotations: textsOf(metadata.annotations, `${at}metadata.annotations`),
     spec: object.spec ?? {},
     ...(isGiven(object.status) ? { conditions: parseConditions(object, at) } : {}),
   };
@@ -174,33 +183,6 @@ export function checkSize(raw: unknown, limits = { values: 1_000_000, depth: 100
   visit(raw, 0);
 }
 
-function parseAnnotations(metadata: Fields, at: string): Readonly<Record<string, string>> {
-  const path = `${at}metadata.annotations`;
-  const entries = Object.entries(fieldsOf(metadata.annotations ?? {}, path));
-  return Object.fromEntries(
-    entries.map(([key, value]) => [key, textOf(value, `${path}["${key}"]`)]),
-  );
-}
-
-function parseOwner(metadata: Fields, at: string): Pod["owner"] {
-  const path = `${at}metadata.ownerReferences`;
-  for (const [n, item] of listOf(metadata.ownerReferences ?? [], path).entries()) {
-    const reference = fieldsOf(item, `${path}[${n}]`);
-    if (reference.controller !== true) continue;
-    return {
-      kind: textOf(reference.kind, `${path}[${n}].kind`),
-      name: textOf(reference.name, `${path}[${n}].name`),
-      uid: textOf(reference.uid ?? "", `${path}[${n}].uid`),
-    };
-  }
-  return undefined;
-}
-
-function isReady(object: Fields, at: string): boolean {
-  return conditionsOf(object, at)
-    .some((condition) => condition.type === "Ready" && condition.status === "True");
-}
-
 function parseConditions(object: Fields, at: string): readonly KnownCondition[] {
   return conditionsOf(object, at).map(({ type, status, lastTransitionTime }, n) => {
     const path = `${at}status.conditions[${n}]`;
@@ -210,60 +192,4 @@ function parseConditions(object: Fields, at: string): readonly KnownCondition[] 
       lastTransitionTime: textOf(lastTransitionTime ?? "", `${path}.lastTransitionTime`),
     };
   });
-}
-
-function conditionsOf(object: Fields, at: string): readonly Fields[] {
-  const status = fieldsOf(object.status ?? {}, `${at}status`);
-  const path = `${at}status.conditions`;
-  return listOf(status.conditions ?? [], path).map((item, n) => fieldsOf(item, `${path}[${n}]`));
-}
-
-function optional<K extends string>(key: K, value: unknown, path: string): { [P in K]?: string } {
-  return isGiven(value) ? { [key]: textOf(value, path) } as { [P in K]: string } : {};
-}
-
-/** Names of Kubernetes objects (RFC 1123 subdomain): they become parts of keys, aliases and file names. */
-function nameOf(value: unknown, path: string): string {
-  const name = textOf(value, path);
-  if (name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name)) return name;
-  throw wrongType(path, "a name (RFC 1123)", name);
-}
-
-/** A UUID from an API server, a hash for a static pod; it becomes a part of the link's alias. */
-function uidOf(value: unknown, path: string): string {
-  const uid = textOf(value, path);
-  if (/^[A-Za-z0-9._-]{0,64}$/.test(uid)) return uid;
-  throw wrongType(path, "a UID", uid);
-}
-
-function fieldsOf(value: unknown, path: string): Fields {
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) {
-    return value as Fields;
-  }
-  throw wrongType(path, "an object", value);
-}
-
-function listOf(value: unknown, path: string): readonly unknown[] {
-  if (Array.isArray(value)) return value;
-  throw wrongType(path, "a list", value);
-}
-
-function textOf(value: unknown, path: string): string {
-  if (typeof value === "string") return value;
-  throw wrongType(path, "a text", value);
-}
-
-function isGiven(value: unknown): boolean {
-  return value !== undefined && value !== null;
-}
-
-function wrongType(path: string, wanted: string, value: unknown): TypeError {
-  return new TypeError(`${path} is ${show(value)}, not ${wanted}`);
-}
-
-function show(value: unknown): string {
-  if (value === undefined) return "missing";
-  if (Array.isArray(value)) return "a list";
-  if (typeof value === "object" && value !== null) return "an object";
-  return typeof value === "string" ? JSON.stringify(value.slice(0, 60)) : String(value);
 }

@@ -13,6 +13,16 @@ import type { Prefix } from "./cidr.ts";
 /** What policies can name (`NetworkPolicyPort.protocol`), and what pods have ports of. */
 export type PortProtocol = "TCP" | "UDP" | "SCTP";
 
+/** True for what policies can name; in capitals, as in the API. */
+export function isPortProtocol(value: unknown): value is PortProtocol {
+  return value === "TCP" || value === "UDP" || value === "SCTP";
+}
+
+/** True for the number of a port: 1 to 65535. */
+export function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 1 && (value as number) <= 65_535;
+}
+
 /** `NetworkPolicyPort`. All ports of a protocol are 0 to 65535. */
 export type PolicyPort =
   | {

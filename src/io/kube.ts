@@ -5,21 +5,27 @@
  *
  * @module
  */
-import { ANNOTATION_PREFIX, API_GROUP, API_VERSION, DEFAULT_NODE_CONFIG } from "../core/config.ts";
+import { API_GROUP, API_VERSION, DEFAULT_NODE_CONFIG } from "../core/config.ts";
 import type { NodeClaim } from "../core/node_claims.ts";
-import { parseNode, parseNodeConfigObject, parsePod } from "../core/manifest.ts";
+import { parseNode, parseNodeConfigObject } from "../core/manifest.ts";
+import type { NetworkPolicy } from "../core/network_policy.ts";
 import type {
   ClusterNode,
   ClusterSource,
   ClusterWriter,
+  Namespace,
   NodeConfigObject,
+  PeerPod,
   Pod,
 } from "../core/objects.ts";
+import { parsePod } from "../core/pod_manifest.ts";
 import { KubeClaims } from "./kube_claims.ts";
 import { KubeClient, KubeError } from "./kube_client.ts";
 import type { KubeCredentials } from "./kube_credentials.ts";
 import { ListWatch, type ListWatchTiming } from "./kube_list_watch.ts";
+import { KubePolicies } from "./kube_policies.ts";
 import { KubeWriter } from "./kube_writer.ts";
+import { ownAnnotations } from "./kube_annotations.ts";
 
 export {
   inClusterCredentials,
@@ -69,6 +75,7 @@ class KubeSource implements ClusterSource {
   readonly #default: ListWatch<NodeConfigObject>;
   readonly #node: ListWatch<ClusterNode>;
   readonly #claims: KubeClaims;
+  readonly #policies: KubePolicies;
   readonly #listeners = new Set<() => void>();
 
   constructor(client: KubeClient, { node, timing, now = Date.now }: KubeOptions) {
@@ -93,6 +100,7 @@ class KubeSource implements ClusterSource {
       fieldSelector: named(node),
       parse: parseNode,
     });
+    this.#policies = new KubePolicies(common);
     this.#claims = new KubeClaims({
       client,
       nodeConfigs: { path: NODE_CONFIGS, parse: parseConfig },
@@ -138,6 +146,22 @@ class KubeSource implements ClusterSource {
     return this.#claims.get(signal);
   }
 
+  get policiesSynced(): boolean {
+    return this.#policies.synced;
+  }
+
+  policies(): Iterable<NetworkPolicy> {
+    return this.#policies.policies();
+  }
+
+  namespaces(): Iterable<Namespace> {
+    return this.#policies.namespaces();
+  }
+
+  peers(): Iterable<PeerPod> {
+    return this.#policies.peers();
+  }
+
   onChange(listener: () => void): Disposable {
     const own = (): void => listener();
     this.#listeners.add(own);
@@ -145,27 +169,21 @@ class KubeSource implements ClusterSource {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#all.map((one) => one.run(signal)));
+    await Promise.all([...this.#all, this.#policies].map((one) => one.run(signal)));
   }
 
-  get #all(): readonly ListWatch<unknown>[] {
+  /** What routes rest on; they do not wait for policies. */
+  get #all(): readonly Pick<ListWatch<unknown>, "synced" | "run">[] {
     return [this.#pods, this.#own, this.#default, this.#node];
   }
 }
 
 function parseOwnPod(raw: unknown): Pod {
   const pod = parsePod(raw);
-  return { ...pod, annotations: ours(pod.annotations) };
+  return { ...pod, annotations: ownAnnotations(pod) };
 }
 
 function parseConfig(raw: unknown): NodeConfigObject {
   const config = parseNodeConfigObject(raw);
-  return { ...config, annotations: ours(config.annotations) };
-}
-
-/** Other people's annotations can be hundreds of kilobytes. */
-function ours(annotations: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    Object.entries(annotations).filter(([key]) => key.startsWith(ANNOTATION_PREFIX)),
-  );
+  return { ...config, annotations: ownAnnotations(config) };
 }

@@ -30,6 +30,10 @@ export interface ListWatchOptions<T> {
   readonly fieldSelector?: string;
   /** Makes of an object what is cached of it. Throws when it is none. */
   readonly parse: (raw: unknown) => T;
+  /** True when two objects are the same to whoever uses them: the first one stays. Never, unless told. */
+  readonly isSame?: (a: T, b: T) => boolean;
+  /** With each object that is new or another than before. */
+  readonly onTaken?: (item: T) => void;
   /** After each change of the cache. */
   readonly onChange: () => void;
   readonly timing?: Partial<ListWatchTiming>;
@@ -154,20 +158,26 @@ export class ListWatch<T> {
     const served = servedOf(object, path);
     this.#version = served.version;
     if (type === "BOOKMARK") return;
+    const before = this.#items.get(served.key);
     if (type === "DELETED") this.#items.delete(served.key);
     else if (type === "ADDED" || type === "MODIFIED") {
       this.#take(served, this.#items, this.#items);
+      // Kept because it is the same, or because nobody can read the new one.
+      if (before !== undefined && this.#items.get(served.key) === before) return;
     } else return; // of a server to come
     this.#o.onChange();
   }
 
   /** Puts an object in place; of one that makes no sense, what was known before stays. */
   #take({ key, raw }: Served, items: Map<string, T>, known: ReadonlyMap<string, T>): void {
-    let item = known.get(key);
+    const { path, parse, isSame = () => false, onTaken = () => {} } = this.#o;
+    const before = known.get(key);
+    let item = before;
     try {
-      item = this.#o.parse(raw);
+      const parsed = parse(raw);
+      if (before === undefined || !isSame(before, parsed)) onTaken(item = parsed);
     } catch (error) {
-      log.warn("Could not read object", { path: this.#o.path, object: key, err: error });
+      log.warn("Could not read object", { path, object: key, err: error });
     }
     if (item !== undefined) items.set(key, item);
   }

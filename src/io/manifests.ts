@@ -1,8 +1,8 @@
 /**
- * The cluster as a directory of manifests: Pods and NodeConfigs as the API serves them, in `*.yaml`,
- * `*.yml` and `*.json` files. For hosts without Kubernetes, the demo and the tests.
+ * The cluster as a directory of manifests: Pods, NodeConfigs, NetworkPolicies and Namespaces as the API
+ * serves them, in `*.yaml`, `*.yml` and `*.json` files. For hosts without Kubernetes, the demo and the tests.
  *
- *     directory ──watch──▶ files (stat) ──changed──▶ objects per file ──merge──▶ pods, NodeConfigs
+ *     directory ──watch──▶ files (stat) ──changed──▶ objects per file ──merge──▶ pods, NodeConfigs, …
  *
  * A file that cannot be read or parsed keeps the objects it had, and so does a directory that cannot be
  * listed; a file or a directory that is gone takes its objects with it. Files should be renamed into
@@ -10,10 +10,12 @@
  *
  * @module
  */
-import { checkSize, type ManifestObject, parseObjects } from "../core/manifest.ts";
+import { checkSize, parseObjects } from "../core/manifest.ts";
+import { entryOf, type ManifestEntry, namespacesOf } from "../core/manifest_entries.ts";
 import { messageOf } from "../core/errors.ts";
 import { claimsOf, type NodeClaim } from "../core/node_claims.ts";
-import type { ClusterSource, NodeConfigObject, Pod } from "../core/objects.ts";
+import type { NetworkPolicy } from "../core/network_policy.ts";
+import type { ClusterSource, Namespace, NodeConfigObject, PeerPod, Pod } from "../core/objects.ts";
 import { log } from "../log.ts";
 import { parseYamlDocuments } from "../std.ts";
 import { readTextAndInfo, watchDir } from "./fs.ts";
@@ -34,16 +36,9 @@ interface FileState {
   readonly stamp: string;
   /** Read so soon after its change that a further one may have left the stamp as it was. */
   readonly racy: boolean;
-  readonly objects: readonly Entry[];
+  readonly objects: readonly ManifestEntry[];
   /** Why the file could not be read; `objects` are then those of an earlier content. */
   readonly problem?: string;
-}
-
-interface Entry {
-  readonly key: string;
-  /** The object as text: equal for equal objects. */
-  readonly text: string;
-  readonly object: ManifestObject;
 }
 
 /** What is worth a warning, by a text that is the same as long as it is the same warning. */
@@ -66,8 +61,9 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
   readonly #stop = new AbortController();
   #files = new Map<string, FileState>();
   /** What is cached, by (kind, namespace, name). */
-  #entries = new Map<string, Entry>();
+  #entries = new Map<string, ManifestEntry>();
   #nodeConfigs = new Map<string, NodeConfigObject>();
+  #namespaces: ReadonlyMap<string, Namespace> = new Map();
   /** Generations of NodeConfigs that have none of their own: how often the content has changed. */
   readonly #generations = new Map<string, { readonly text: string; readonly count: number }>();
   /** The directory was there, and was not at the last comparison. */
@@ -101,6 +97,24 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
       if (pod !== undefined || !settling) return pod;
       await rest(signal);
     }
+  }
+
+  get policiesSynced(): boolean {
+    return this.synced;
+  }
+
+  *policies(): Iterable<NetworkPolicy> {
+    for (const { object } of this.#entries.values()) {
+      if (object.kind === "NetworkPolicy") yield object.policy;
+    }
+  }
+
+  namespaces(): Iterable<Namespace> {
+    return this.#namespaces.values();
+  }
+
+  peers(): Iterable<PeerPod> {
+    return this.pods();
   }
 
   get damaged(): boolean {
@@ -214,7 +228,7 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
 
   /** Takes over what the files hold; the first file by name wins. True when something changed. */
   #merge(warnings: Warnings): boolean {
-    const merged = new Map<string, Entry>();
+    const merged = new Map<string, ManifestEntry>();
     const owners = new Map<string, string>();
     for (const [file, { objects, problem }] of this.#files) {
       if (problem !== undefined) {
@@ -228,21 +242,28 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
       for (const entry of objects) {
         const owner = owners.get(entry.key);
         if (entry.object.kind === "Ignored") {
-          if (!entry.object.known) {
-            warn(warnings, "Ignored object", { file, object: entry.object.what });
-          }
+          warn(warnings, "Ignored object", { file, object: entry.object.what });
         } else if (owner !== undefined) {
           warn(warnings, "Ignored second object", { file, object: entry.key, first: owner });
         } else {
           owners.set(entry.key, file);
-          merged.set(entry.key, entry);
+          const known = this.#entries.get(entry.key);
+          // Who compares objects by what they are should not find another one that says the same.
+          merged.set(entry.key, known?.text === entry.text ? known : entry);
+          if (entry.object.kind === "NetworkPolicy" && entry.object.policy.problems.length > 0) {
+            const { problems } = entry.object.policy;
+            warn(warnings, "Refused parts of policy", { file, object: entry.key, problems });
+          }
         }
       }
     }
     const changed = merged.size !== this.#entries.size ||
-      [...merged].some(([key, { text }]) => this.#entries.get(key)?.text !== text);
+      [...merged].some(([key, entry]) => this.#entries.get(key) !== entry);
     this.#entries = merged;
-    if (changed) this.#nodeConfigs = this.#numbered();
+    if (changed) {
+      this.#nodeConfigs = this.#numbered();
+      this.#namespaces = namespacesOf(merged.values(), this.#namespaces);
+    }
     return changed;
   }
 
@@ -320,7 +341,7 @@ function identify(info: Deno.FileInfo): Pick<FileState, "inode" | "stamp" | "rac
   return { inode, stamp: `${inode}:${info.size}:${changedAt}`, racy };
 }
 
-function parseText(path: string, text: string): readonly Entry[] {
+function parseText(path: string, text: string): readonly ManifestEntry[] {
   const documents: unknown[] = path.endsWith(".json")
     ? [text.trim() === "" ? null : JSON.parse(text)]
     : parseYamlDocuments(text);
@@ -333,18 +354,6 @@ function parseText(path: string, text: string): readonly Entry[] {
       throw new TypeError(`document ${n + 1}: ${messageOf(cause)}`, { cause });
     }
   });
-}
-
-function entryOf(object: ManifestObject): Entry {
-  const text = JSON.stringify(object);
-  switch (object.kind) {
-    case "Pod":
-      return { key: `Pod ${object.pod.namespace}/${object.pod.name}`, text, object };
-    case "NodeConfig":
-      return { key: `NodeConfig ${object.nodeConfig.name}`, text, object };
-    case "Ignored":
-      return { key: object.what, text, object };
-  }
 }
 
 /** Until a file that is being written may have settled. Rejects when the signal aborts. */

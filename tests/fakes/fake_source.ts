@@ -5,11 +5,20 @@
  * @module
  */
 import { claimsOf, type NodeClaim } from "../../src/core/node_claims.ts";
-import type { ClusterNode, ClusterSource, NodeConfigObject, Pod } from "../../src/core/objects.ts";
+import type { NetworkPolicy } from "../../src/core/network_policy.ts";
+import type {
+  ClusterNode,
+  ClusterSource,
+  Namespace,
+  NodeConfigObject,
+  PeerPod,
+  Pod,
+} from "../../src/core/objects.ts";
 
 export class FakeSource implements ClusterSource {
   synced = true;
   damaged = false;
+  policiesSynced = true;
   /** Pods that only the API server has; an error means it is away. */
   api: readonly Pod[] | Error = [];
   /** How often the API server was asked. */
@@ -17,6 +26,8 @@ export class FakeSource implements ClusterSource {
   readonly nodes = new Map<string, ClusterNode>();
   readonly #pods = new Map<string, Pod>();
   readonly #configs = new Map<string, NodeConfigObject>();
+  readonly #policies = new Map<string, NetworkPolicy>();
+  readonly #namespaces = new Map<string, Namespace>();
   readonly #listeners = new Set<() => void>();
 
   /** Number of listeners. */
@@ -41,6 +52,26 @@ export class FakeSource implements ClusterSource {
 
   removeConfig(name: string): void {
     this.#configs.delete(name);
+    this.#notify();
+  }
+
+  putPolicy(policy: NetworkPolicy): void {
+    this.#policies.set(`${policy.namespace}/${policy.name}`, policy);
+    this.#notify();
+  }
+
+  removePolicy(namespace: string, name: string): void {
+    this.#policies.delete(`${namespace}/${name}`);
+    this.#notify();
+  }
+
+  putNamespace(namespace: Namespace): void {
+    this.#namespaces.set(namespace.name, namespace);
+    this.#notify();
+  }
+
+  removeNamespace(name: string): void {
+    this.#namespaces.delete(name);
     this.#notify();
   }
 
@@ -73,6 +104,19 @@ export class FakeSource implements ClusterSource {
     return Promise.resolve(claimsOf(cluster));
   }
 
+  policies(): Iterable<NetworkPolicy> {
+    return this.#policies.values();
+  }
+
+  namespaces(): Iterable<Namespace> {
+    return this.#namespaces.values();
+  }
+
+  /** Every pod that was put here, as in a directory of manifests. */
+  peers(): Iterable<PeerPod> {
+    return this.#pods.values();
+  }
+
   onChange(listener: () => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
@@ -93,7 +137,12 @@ export function fakePod(pod: Partial<Pod> = {}): Pod {
     namespace: "default",
     name: "web",
     uid: "u1",
+    labels: {},
     annotations: {},
+    addresses: [],
+    hostNetwork: false,
+    ports: [],
+    finished: false,
     ready: true,
     terminating: false,
     ...pod,
