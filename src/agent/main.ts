@@ -17,6 +17,7 @@ import { createIp } from "../io/ip.ts";
 import { runIpMonitor } from "../io/ip_monitor.ts";
 import type * as Kube from "../io/kube.ts";
 import { createManifestSource } from "../io/manifests.ts";
+import { createNft } from "../io/nft.ts";
 import { probeNexthops } from "../io/nexthops.ts";
 import { serveAgent } from "../io/socket.ts";
 import { openStore } from "../io/store.ts";
@@ -45,6 +46,7 @@ import { NodeState } from "./node_state.ts";
 import { createPage, inspectAll, pageOperations } from "./page.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
 import { withPodEvents } from "./pod_events.ts";
+import { PolicyEnforcer } from "./policies.ts";
 import { PodNetwork } from "./pod_network.ts";
 import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
@@ -121,12 +123,19 @@ export async function runAgent(
     ipam,
     ip,
     now: () => new Date(),
+    admit: (pod, signal) => policies.admit(pod, signal),
     onChange: ({ anycast }) => {
       reconciler.markDirty();
+      policies.wake();
       if (anycast !== undefined) reconciler.markPodsChanged();
     },
     withdraw: (attachment) => reconciler.withdraw(attachment),
     onLeak: (source) => instruments.leak(source),
+  });
+  const policies: PolicyEnforcer = new PolicyEnforcer({
+    ...{ source, store, node, nodeName, turns },
+    nft: createNft(),
+    intervalMs: settings.routeReconcileIntervalMs,
   });
   const speaker = stack.use(
     new BgpSpeaker({
@@ -209,6 +218,7 @@ export async function runAgent(
     holds.update(source.pods());
     if (await node.update(source)) {
       passwords.wake();
+      policies.wake();
       reconciler.markDirty();
     }
     for (const reporter of reporters) reporter.wake();
@@ -220,6 +230,7 @@ export async function runAgent(
   using _subscription = source.onChange(() => {
     heardAt ??= performance.now();
     turns.heard("source");
+    policies.wake();
     sourceChanges.add();
   });
 
@@ -284,6 +295,7 @@ export async function runAgent(
   const loops = Promise.all([
     source.run(stop.signal),
     reconciler.run(stop.signal),
+    policies.run(stop.signal),
     runIpMonitor({
       onEvent: (event) => {
         turns.heard("monitor");

@@ -14,6 +14,7 @@ const REASONS: Readonly<Record<number, string>> = {
   [CniCode.annotationInvalid]: "AnnotationRefused",
   [CniCode.addressRefused]: "AddressRefused",
   [CniCode.familyDisabled]: "AnnotationRefused",
+  [CniCode.policyNotInForce]: "PolicyNotInForce",
 };
 
 /** The operations, with an event for each ADD that is refused. */

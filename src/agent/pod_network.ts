@@ -19,13 +19,7 @@ import { routeProtocol } from "../core/desired_state.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { Ipam } from "../core/ipam.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
-import {
-  hostIfnameOf,
-  parseAlias,
-  podBatch,
-  podRemovalBatch,
-  type Wiring,
-} from "../core/wiring.ts";
+import { hostIfnameOf, podBatch, type Wiring } from "../core/wiring.ts";
 import { podSysctlWrites } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
@@ -37,6 +31,7 @@ import { resultOf, wiringOf } from "./attachment_wiring.ts";
 import { wireHost } from "./host_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
+import { deleteStrayLink, detach, stored } from "./detachment.ts";
 import { findPod, podless } from "./pod_lookup.ts";
 import { inSandbox, isSandboxGone } from "./recovery.ts";
 import { NO_STEPS, type Steps } from "./tracing.ts";
@@ -61,6 +56,8 @@ export interface PodNetworkOptions {
   readonly onChange: (attachment: Attachment) => void;
   /** Withdraws what leads to an attachment; it is about to be detached. */
   readonly withdraw: (attachment: Attachment) => Promise<void>;
+  /** Has the kernel enforce the policies of a pod whose attachment is stored as pending. */
+  readonly admit: (pod: Pod, signal: AbortSignal) => Promise<void>;
   /** Called for each attachment that nobody had detached. */
   readonly onLeak?: (source: keyof typeof LEAKS) => void;
 }
@@ -87,7 +84,7 @@ export class PodNetwork {
   /** Why ADD cannot be served now; undefined when it can. */
   get notReady(): string | undefined {
     const { node, nodeName, source } = this.#o;
-    if (!source.synced) return "its caches are not in sync yet";
+    if (!source.synced || !source.policiesSynced) return "its caches are not in sync yet";
     if (node.config === undefined) {
       return node.error ?? `there is no NodeConfig "${nodeName}"`;
     }
@@ -122,10 +119,10 @@ export class PodNetwork {
     }
     return this.#lock.run(key, async () => {
       const attachment = this.#o.store.get(key);
-      if (attachment === undefined) return await this.#deleteStrayLink(id);
+      if (attachment === undefined) return await deleteStrayLink(id, this.#o);
       // Nor is it for a container that was added again after it.
       if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
-      await this.#detach(attachment);
+      await detach(attachment, this.#o);
       this.#o.onChange(attachment);
     });
   }
@@ -193,7 +190,7 @@ export class PodNetwork {
       attachments.filter((a) => !this.#lock.isBusy(attachmentKey(a))).map((attachment) =>
         this.#lock.run(attachmentKey(attachment), async () => {
           const { namespace, podName, containerId, ifname } = attachment;
-          await this.#detach(attachment);
+          await detach(attachment, this.#o);
           log.info(LEAKS[source], { pod: `${namespace}/${podName}`, containerId, ifname });
           this.#o.onLeak?.(source);
           this.#o.onChange(attachment);
@@ -227,7 +224,7 @@ export class PodNetwork {
     if (notReady !== undefined) {
       throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${notReady}`);
     }
-    if (existing !== undefined) await this.#detach(existing);
+    if (existing !== undefined) await detach(existing, this.#o);
     const { pod, options, surroundings } = await step("lookup", async () => {
       const pod = request.pod === undefined
         ? podless(request)
@@ -247,11 +244,14 @@ export class PodNetwork {
         signal.throwIfAborted();
       };
       const isStored = wait(step("store", () => pending));
+      const isEnforced = wait(step("enforce", () => this.#o.admit(pod, signal)));
+      // Its first packet, either way, already meets its rules.
+      const isReady = Promise.all([isStored, isEnforced]).then(() => {});
       const isOnNode = wait(
         step(
           "wire node",
-          () => wireHost(wiring, { ip, nodePrefixes: node.nodePrefixes, after: isStored }),
-          isStored,
+          () => wireHost(wiring, { ip, nodePrefixes: node.nodePrefixes, after: isReady }),
+          isReady,
         ),
       );
       await wait(step("wire pod", () =>
@@ -321,7 +321,8 @@ export class PodNetwork {
 
   async #undo(attachment: Attachment): Promise<void> {
     try {
-      await this.#detach(attachment);
+      await detach(attachment, this.#o);
+      this.#o.onChange(attachment);
     } catch (error) {
       // Still stored as pending: the periodic pass tries again.
       log.error("Could not undo attachment", {
@@ -330,64 +331,5 @@ export class PodNetwork {
         err: error,
       });
     }
-  }
-
-  async #detach(attachment: Attachment): Promise<void> {
-    const { ip, store, ipam, withdraw } = this.#o;
-    await withdraw(attachment);
-    await this.#unbindAnycast(attachment);
-    // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
-    if (attachment.state === "committed" || !await this.#isForeign(attachment.hostIfname)) {
-      await ip.deleteLink(attachment.hostIfname);
-    }
-    await stored(store.remove(attachmentKey(attachment)));
-    for (const address of addressesOf(attachment)) ipam.release(address);
-  }
-
-  /** True for a link that somebody else named like one of ours: the ADD that met it has failed. */
-  async #isForeign(ifname: string): Promise<boolean> {
-    const link = await this.#o.ip.link(ifname);
-    return link?.alias !== undefined && parseAlias(link.alias) === undefined;
-  }
-
-  /** A namespace may outlive its attachment, and the addresses on its lo do not go with the link. */
-  async #unbindAnycast(attachment: Attachment): Promise<void> {
-    const { netns, anycast = [], containerId, ifname } = attachment;
-    // A pod may have several interfaces: what another of them still needs stays.
-    const key = attachmentKey(attachment);
-    const others = this.#o.store.list().filter((a) =>
-      a.netns === netns && attachmentKey(a) !== key
-    );
-    const needed = new Set(others.flatMap((other) => other.anycast ?? []));
-    const unneeded = anycast.filter((address) => !needed.has(address));
-    if (unneeded.length === 0) return;
-    try {
-      await this.#o.ip.runPod(netns, { batch: podRemovalBatch(unneeded) });
-    } catch (error) {
-      // Most often the namespace is gone, and the addresses with it.
-      if (error instanceof CniError && error.code === CniCode.invalidNetns) return;
-      log.warn("Could not unbind anycast addresses", { containerId, ifname, netns, err: error });
-    }
-  }
-
-  /** The link of a container that the store does not know: its state may have been lost. */
-  async #deleteStrayLink(id: AttachmentId): Promise<void> {
-    const { ip, store } = this.#o;
-    const name = hostIfnameOf(id, () => false);
-    if (store.list().some(({ hostIfname }) => hostIfname === name)) return;
-    const link = await ip.link(name);
-    const owner = parseAlias(link?.alias ?? "");
-    if (owner?.containerId === id.containerId && owner.ifname === id.ifname) {
-      await ip.deleteLink(name);
-    }
-  }
-}
-
-/** A change of the store; that it cannot be written, on a full disk say, is code 5. */
-async function stored(change: Promise<void>): Promise<void> {
-  try {
-    await change;
-  } catch (cause) {
-    throw new CniError(CniCode.io, messageOf(cause), { cause: (cause as Error).cause });
   }
 }

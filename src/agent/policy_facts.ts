@@ -62,7 +62,7 @@ export class PolicyFactsReader {
 
   /** A pod that is being attached: the source may not know it yet. */
   know(pod: PeerPod): void {
-    this.#own.set(podKey(pod), pod);
+    if (pod.namespace !== "") this.#own.set(podKey(pod), pod);
   }
 
   /** The facts as they are now. */

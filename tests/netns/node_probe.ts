@@ -86,7 +86,8 @@ export async function monitorOf(node: Node): Promise<number> {
     const children = await Deno.readTextFile(`/proc/${agent}/task/${name}/children`);
     for (const pid of children.trim().split(" ").filter((text) => text !== "")) {
       const command = await Deno.readTextFile(`/proc/${pid}/cmdline`);
-      if (command.includes("monitor")) return Number(pid);
+      // `nft monitor` is another one.
+      if (/\/ip\0.*monitor/.test(command)) return Number(pid);
     }
   }
   throw new Error(`Cannot find the monitor of agent ${agent}`);

@@ -1,0 +1,101 @@
+/**
+ * The packet filter table as the kernel has it: changed by differences, looked at now and then, and written whole
+ * at the start and when somebody else changed it. One that is as it should be is left alone.
+ *
+ * @module
+ */
+import { NFT_TABLE } from "../core/config.ts";
+import { isListing, type NftTable, renderDifference, renderTable } from "../core/nftables.ts";
+import type { Nft } from "../io/nft.ts";
+import { log } from "../log.ts";
+
+/** Our table in the kernel. Calls are made one after the other. */
+export class FilterTable {
+  readonly #nft: Pick<Nft, "list" | "run">;
+  /** What the kernel has; undefined: it has to be looked at. */
+  #applied: NftTable | undefined;
+  /** What `nft` printed of it; undefined: it has changed since. */
+  #listing: string | undefined;
+  /** This `nft` prints a table otherwise than it was written. */
+  #isUnreadable = false;
+  #restored = 0;
+
+  constructor(nft: Pick<Nft, "list" | "run">) {
+    this.#nft = nft;
+  }
+
+  /** How often the table was written again because somebody else had changed it. */
+  get restored(): number {
+    return this.#restored;
+  }
+
+  /**
+   * Makes the kernel's table this one, in one transaction.
+   *
+   * @returns false when it was
+   * @throws {Error} when it could not be changed; then it is as it was
+   */
+  async apply(table: NftTable): Promise<boolean> {
+    const before = this.#applied;
+    if (before === undefined) return await this.#adopt(table);
+    const script = renderDifference(NFT_TABLE, before, table);
+    this.#applied = undefined;
+    if (script !== "") {
+      await this.#nft.run(script);
+      this.#listing = undefined;
+      log.debug("Changed packet filter table", { lines: script.split("\n").length - 1 });
+    }
+    this.#applied = table;
+    return script !== "";
+  }
+
+  /**
+   * Looks whether the table is as it was left, and writes it again when it is not.
+   *
+   * @returns true when it was written
+   */
+  async verify(): Promise<boolean> {
+    const table = this.#applied;
+    if (table === undefined) return false;
+    const listing = await this.#nft.list();
+    if (listing !== undefined) {
+      if (listing === this.#listing) return false;
+      const isFirst = this.#isUnreadable && this.#listing === undefined;
+      if (isFirst || isListing(listing, table)) {
+        this.#listing = listing;
+        return false;
+      }
+    }
+    this.#restored++;
+    await this.#write(table);
+    log.warn("Restored packet filter table that somebody else changed", {
+      table: NFT_TABLE,
+      reason: listing === undefined ? "deleted" : "changed",
+    });
+    this.#listing = await this.#nft.list();
+    if (this.#listing !== undefined && !isListing(this.#listing, table)) {
+      this.#isUnreadable = true;
+      log.warn("Could not compare packet filter table: nft prints it in another form");
+    }
+    return true;
+  }
+
+  /** Leaves a table alone that is the one already. */
+  async #adopt(table: NftTable): Promise<boolean> {
+    const listing = await this.#nft.list();
+    if (listing !== undefined && isListing(listing, table)) {
+      log.info("Found packet filter table in force", { table: NFT_TABLE });
+      [this.#applied, this.#listing] = [table, listing];
+      return false;
+    }
+    await this.#write(table);
+    log.info("Wrote packet filter table", { table: NFT_TABLE, chains: table.chains.size });
+    return true;
+  }
+
+  async #write(table: NftTable): Promise<void> {
+    this.#applied = undefined;
+    await this.#nft.run(renderTable(NFT_TABLE, table));
+    [this.#applied, this.#listing] = [table, undefined];
+  }
+}

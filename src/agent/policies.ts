@@ -1,0 +1,274 @@
+/**
+ * Keeps the node's packet filter table as policies and attachments say.
+ *
+ *     source, store, NodeConfig ──▶ policy_facts ──▶ core/policy_ruleset ──▶ difference ──▶ nft -f -
+ *
+ * Each change is one transaction: there is no moment without rules. Until everything that policies rest on was
+ * read, the table stays what it is.
+ *
+ * @module
+ */
+import { CniCode, CniError, messageOf } from "../core/errors.ts";
+import type { NetworkPolicy } from "../core/network_policy.ts";
+import { EMPTY_TABLE, type NftTable } from "../core/nftables.ts";
+import type { ClusterSource, PeerPod } from "../core/objects.ts";
+import { PeerSets } from "../core/peer_sets.ts";
+import type { PolicyPod } from "../core/policy.ts";
+import type { Labels } from "../core/label_selector.ts";
+import { PolicyCompiler, type PolicySelection } from "../core/policy_ruleset.ts";
+import type { Nft } from "../io/nft.ts";
+import { isNews, log } from "../log.ts";
+import { FilterTable } from "./filter_table.ts";
+import { type PolicyFactsOptions, PolicyFactsReader } from "./policy_facts.ts";
+import { Pulse } from "./pulse.ts";
+import { Turns } from "./turns.ts";
+
+/** How long an ADD waits for its rules, in milliseconds. */
+const ADMIT_MS = 5_000;
+/** Shortest time between two changes that nobody waits for, in milliseconds. */
+const GAP_MS = 50;
+/** Retry after a failure, in milliseconds: at first, and at most. */
+const RETRY_MIN_MS = 1_000;
+const RETRY_MAX_MS = 30_000;
+/** Longest wait of a timer, in milliseconds. */
+const FOREVER_MS = 3_600_000;
+
+export interface PolicyEnforcerOptions extends PolicyFactsOptions {
+  readonly source:
+    & PolicyFactsOptions["source"]
+    & Pick<ClusterSource, "synced" | "policies" | "policiesSynced">;
+  readonly nft: Pick<Nft, "list" | "run" | "follow">;
+  /** Milliseconds between looks at the table; 0: none. */
+  readonly intervalMs: number;
+  readonly turns?: Turns;
+  /** Called after each change of the table that was tried. */
+  readonly onApply?: (result: "success" | "failure", seconds: number) => void;
+  /** Milliseconds that an ADD waits for its rules. */
+  readonly admitMs?: number;
+}
+
+/** What the table in force was made of. */
+export interface EnforcedPolicies {
+  readonly policies: readonly NetworkPolicy[];
+  /** Of all nodes, as far as they are known. */
+  readonly pods: readonly PolicyPod[];
+  readonly namespaces: ReadonlyMap<string, Labels>;
+  readonly selections: readonly PolicySelection[];
+  readonly table: NftTable;
+}
+
+/** Has the kernel enforce policies. */
+export class PolicyEnforcer {
+  readonly #o: PolicyEnforcerOptions;
+  readonly #turns: Turns;
+  readonly #pulse = new Pulse();
+  readonly #table: FilterTable;
+  readonly #facts: PolicyFactsReader;
+  readonly #peers = new PeerSets();
+  readonly #compiler = new PolicyCompiler();
+  /** How often a change was heard of, and how many of these are in the kernel. */
+  #heard = 1;
+  #done = 0;
+  /** As of when it was tried last. */
+  #tried = 0;
+  #enforced: EnforcedPolicies | undefined;
+  #error: string | undefined;
+  /** Somebody deleted the table, or so it seems. */
+  #isSuspect = false;
+  #running: Promise<unknown> = Promise.resolve();
+  #queued: Promise<boolean> | undefined;
+
+  constructor(options: PolicyEnforcerOptions) {
+    this.#o = options;
+    this.#turns = options.turns ?? new Turns();
+    this.#table = new FilterTable(options.nft);
+    this.#facts = new PolicyFactsReader(options);
+  }
+
+  /** What the table in force was made of; undefined before the first one. */
+  get enforced(): EnforcedPolicies | undefined {
+    return this.#enforced;
+  }
+
+  /** All that was heard of is in the kernel. */
+  get inForce(): boolean {
+    return this.#done === this.#heard && this.#error === undefined;
+  }
+
+  /** Why the last change failed; undefined when it did not. */
+  get error(): string | undefined {
+    return this.#error;
+  }
+
+  /** How often the table was written again because somebody else had changed it. */
+  get restored(): number {
+    return this.#table.restored;
+  }
+
+  /** Asks for a look at everything: something changed. */
+  wake(): void {
+    this.#heard++;
+    this.#pulse.wake();
+  }
+
+  /**
+   * Waits until the rules of a pod are in the kernel. Its attachment is in the store already.
+   *
+   * @throws {CniError} `policyNotInForce`
+   */
+  async admit(pod: PeerPod, signal: AbortSignal): Promise<void> {
+    const { admitMs = ADMIT_MS } = this.#o;
+    const fail = (why: string, cause?: unknown): never => {
+      const name = pod.namespace === "" ? pod.name : `${pod.namespace}/${pod.name}`;
+      throw new CniError(
+        CniCode.policyNotInForce,
+        `Cannot enforce policies of pod "${name}": ${why}`,
+        { cause },
+      );
+    };
+    this.#facts.know(pod);
+    this.#heard++;
+    const late = Promise.withResolvers<void>();
+    const end = (): void => late.resolve();
+    const timer = setTimeout(end, admitMs);
+    signal.addEventListener("abort", end);
+    if (signal.aborted) end();
+    try {
+      const done = this.#sync();
+      done.catch(() => {});
+      const isDone = await Promise.race([done, late.promise]);
+      signal.throwIfAborted();
+      if (isDone === undefined) fail(`nothing was heard of nft for ${admitMs / 1_000} s`);
+      if (isDone === false) fail("they are not known yet");
+    } catch (error) {
+      if (error instanceof CniError || signal.aborted) throw error;
+      fail(messageOf(error), error);
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  /** Follows changes until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([this.#keep(signal), this.#follow(signal)]);
+  }
+
+  async #keep(signal: AbortSignal): Promise<void> {
+    const { intervalMs } = this.#o;
+    let failures = 0;
+    let lookAt = intervalMs > 0 ? performance.now() + intervalMs : Infinity;
+    let retryAt = Infinity;
+    while (!signal.aborted) {
+      const now = performance.now();
+      const isDue = this.#isSuspect || now >= lookAt;
+      const isNew = failures === 0 ? this.#tried !== this.#heard : now >= retryAt;
+      if (!isDue && !isNew) {
+        await this.#pulse.wait(Math.min(lookAt - now, retryAt - now, FOREVER_MS), signal);
+        continue;
+      }
+      try {
+        this.#isSuspect = false;
+        if (isDue && intervalMs > 0) lookAt = now + intervalMs;
+        await this.#turns.take("policies", async () => {
+          if (isDue) await this.#serially(() => this.#counted(() => this.#table.verify()));
+          await this.#sync();
+        });
+        failures = 0;
+        retryAt = Infinity;
+      } catch (error) {
+        const retryInMs = Math.min(RETRY_MIN_MS * 2 ** failures, RETRY_MAX_MS);
+        failures++;
+        retryAt = performance.now() + retryInMs;
+        if (isNews(failures)) {
+          log.warn("Could not enforce policies", { err: error, retryInMs, failures });
+        }
+      }
+      await new Pulse().wait(GAP_MS, signal);
+    }
+  }
+
+  /** Has the table looked at when somebody deletes it. */
+  async #follow(signal: AbortSignal): Promise<void> {
+    for (let failures = 0; !signal.aborted; failures++) {
+      const suspect = (): void => {
+        this.#isSuspect = true;
+        this.#pulse.wake();
+      };
+      await this.#o.nft.follow(suspect, signal).catch((error) => {
+        if (!signal.aborted && isNews(failures)) {
+          log.warn("Could not follow packet filter tables", { err: error });
+        }
+      });
+      await new Pulse().wait(RETRY_MAX_MS, signal);
+      // It may have gone unseen.
+      suspect();
+    }
+  }
+
+  /**
+   * Makes the table what it should be, beginning after this was asked; who asks while another one is under
+   * way shares the next.
+   *
+   * @returns false when too little is known to say what it should be
+   */
+  #sync(): Promise<boolean> {
+    return this.#queued ??= this.#serially(() => {
+      this.#queued = undefined;
+      return this.#syncOnce();
+    });
+  }
+
+  async #syncOnce(): Promise<boolean> {
+    const { source, node } = this.#o;
+    const heard = this.#tried = this.#heard;
+    if (!source.synced || !source.policiesSynced || node.config === undefined) return false;
+    const { links, pods, namespaces } = this.#facts.read();
+    const policies = [...source.policies()];
+    this.#peers.update(pods, namespaces);
+    const { allowSpoofing } = node.config;
+    const ruleset = this.#compiler.compile({ links, policies, peers: this.#peers, allowSpoofing });
+    await this.#counted(() => this.#table.apply(ruleset.table));
+    this.#enforced = { policies, pods, namespaces, ...ruleset };
+    this.#done = heard;
+    return true;
+  }
+
+  /** Notes the outcome of a change. */
+  async #counted(change: () => Promise<boolean>): Promise<void> {
+    const began = performance.now();
+    const seconds = (): number => (performance.now() - began) / 1_000;
+    try {
+      if (await change()) this.#o.onApply?.("success", seconds());
+      this.#error = undefined;
+    } catch (error) {
+      this.#error = messageOf(error);
+      this.#o.onApply?.("failure", seconds());
+      throw error;
+    }
+  }
+
+  #serially<T>(step: () => Promise<T>): Promise<T> {
+    const result = this.#running.then(step);
+    this.#running = result.catch(() => {});
+    return result;
+  }
+}
+
+/** How much there is in a table. */
+export function sizeOf(
+  { sets, chains }: NftTable = EMPTY_TABLE,
+): {
+  readonly chains: number;
+  readonly rules: number;
+  readonly sets: number;
+  readonly elements: number;
+} {
+  const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
+  return {
+    chains: chains.size,
+    rules: sum(chains.values().map(({ rules }) => rules.length)),
+    sets: sets.size,
+    elements: sum(sets.values().map(({ elements }) => elements.size)),
+  };
+}
