@@ -57,7 +57,12 @@ Deno.test("parseObject() takes what is used of a Pod", () => {
       name: "web-5d4f9c7b6d-x2x9k",
       uid: "8c5f1c1e-0000-4000-8000-000000000001",
       nodeName: "host001",
+      labels: { "pod-template-hash": "5d4f9c7b6d", app: "web" },
       annotations: { "flock.fritzlab.net/anycast": "2001:db8:ffff::1" },
+      addresses: [],
+      hostNetwork: false,
+      ports: [],
+      finished: false,
       owner: { kind: "ReplicaSet", name: "web-5d4f9c7b6d", uid: "o1" },
       templateHash: "5d4f9c7b6d",
       image: "nginx:1.27",
@@ -74,7 +79,12 @@ Deno.test("parseObject() takes a Pod written by hand", () => {
       namespace: "default",
       name: "a",
       uid: "",
+      labels: {},
       annotations: {},
+      addresses: [],
+      hostNetwork: false,
+      ports: [],
+      finished: false,
       ready: false,
       terminating: false,
     },
@@ -118,20 +128,41 @@ Deno.test("parseObject() takes a NodeConfig and does not judge its spec", () => 
   });
 });
 
-Deno.test("parseObject() ignores other kinds, and tells which of them it knows", () => {
-  const ignored = (apiVersion: string, kind: string): unknown => parseObject({ apiVersion, kind });
-  const result = (what: string, known: boolean): unknown => ({ kind: "Ignored", what, known });
-  assertEquals(ignored("v1", "Namespace"), result("v1 Namespace", true));
-  assertEquals(
-    ignored("networking.k8s.io/v1", "NetworkPolicy"),
-    result("networking.k8s.io/v1 NetworkPolicy", true),
+Deno.test("parseObject() takes a Namespace, with the label of its name", () => {
+  const parse = (metadata: object): unknown => {
+    const object = parseObject({ apiVersion: "v1", kind: "Namespace", metadata });
+    return object.kind === "Namespace" && object.namespace;
+  };
+  const own = { "kubernetes.io/metadata.name": "shop" };
+  assertEquals(parse({ name: "shop" }), { name: "shop", labels: own, annotations: {} });
+  const annotations = { "flock.fritzlab.net/policy-mode": "audit" };
+  // Nobody can give a namespace the name of another one.
+  const labels = { team: "a", "kubernetes.io/metadata.name": "kube-system" };
+  assertEquals(parse({ name: "shop", labels, annotations }), {
+    name: "shop",
+    labels: { team: "a", ...own },
+    annotations,
+  });
+  assertThrows(() => parse({ name: "a b" }), TypeError, 'metadata.name is "a b", not a name');
+  assertThrows(
+    () => parse({ name: "a", labels: { n: 1 } }),
+    TypeError,
+    'metadata.labels["n"] is 1, not a text',
   );
-  assertEquals(ignored("v1", "Secret"), result("v1 Secret", false));
-  assertEquals(ignored("v2", "Pod"), result("v2 Pod", false));
-  assertEquals(
-    ignored("flock.fritzlab.net/v2", "NodeConfig"),
-    result("flock.fritzlab.net/v2 NodeConfig", false),
-  );
+});
+
+Deno.test("parseObject() ignores other kinds, and says which", () => {
+  const kinds = [
+    ["v1", "Secret"],
+    ["v2", "Pod"],
+    ["v1", "NetworkPolicy"],
+    ["networking.k8s.io/v1beta1", "NetworkPolicy"],
+    ["flock.fritzlab.net/v2", "NodeConfig"],
+  ] as const;
+  for (const [apiVersion, kind] of kinds) {
+    const what = `${apiVersion} ${kind}`;
+    assertEquals(parseObject({ apiVersion, kind }), { kind: "Ignored", what });
+  }
 });
 
 Deno.test("parseObjects() takes lists, also those whose items do not say what they are", () => {
@@ -146,7 +177,7 @@ Deno.test("parseObjects() takes lists, also those whose items do not say what th
   assertEquals(kinds({ apiVersion: "v1", kind: "List", items: [] }), []);
   const list = { apiVersion: "v1", kind: "List", items: [POD] };
   assertEquals(parseObjects({ ...list, items: [list] }), [
-    { kind: "Ignored", what: "v1 List", known: false },
+    { kind: "Ignored", what: "v1 List" },
   ]);
   assertEquals(kinds({ apiVersion: "example.org/v1", kind: "AllowList" }), ["Ignored"]);
 });

@@ -162,10 +162,9 @@ export class ListWatch<T> {
     if (type === "DELETED") this.#items.delete(served.key);
     else if (type === "ADDED" || type === "MODIFIED") {
       this.#take(served, this.#items, this.#items);
-      // Kept because it is the same, or because nobody can read the new one.
-      if (before !== undefined && this.#items.get(served.key) === before) return;
     } else return; // of a server to come
-    this.#o.onChange();
+    // One that nobody can read, or that is the same, is as it was.
+    if (this.#items.get(served.key) !== before) this.#o.onChange();
   }
 
   /** Puts an object in place; of one that makes no sense, what was known before stays. */

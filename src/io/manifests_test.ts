@@ -1,10 +1,7 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { Pod } from "../core/objects.ts";
 import { formatPrefix } from "../core/cidr.ts";
-import { configureLog } from "../log.ts";
-import { createManifestSource } from "./manifests.ts";
-
-const POLL_MS = 60_000; // what a test sees within its deadline came from an event
+import { manifestPod as pod, manifestsFixture as fixture } from "../../tests/fakes/manifest_dir.ts";
 
 Deno.test("run() reads what is there, and a rename into the directory at once", async () => {
   await using f = await fixture();
@@ -36,14 +33,14 @@ Deno.test("run() tells of real changes only", async () => {
   await f.until(() => f.source.synced);
   await f.write("a.yaml", "# another text, the same object", pod("one"));
   await f.write("b.yaml", "# nothing");
-  await f.write("c.yaml", { apiVersion: "v1", kind: "Namespace", metadata: { name: "x" } });
+  await f.write("c.yaml", { apiVersion: "v1", kind: "Secret", metadata: { name: "x" } });
   await f.write("a.yaml.orig", pod("ignored"));
   await f.write(".hidden.yaml", pod("hidden"));
   await f.write("z.yaml", pod("last"));
   await f.until(() => f.pods().length === 2);
   assertEquals(f.pods(), ["default/last", "default/one"]);
   assertEquals(f.changes(), 2);
-  assertEquals(f.logs, []);
+  assertEquals(f.logs.map(({ msg }) => msg), ["Ignored object"]);
 });
 
 Deno.test("only manifests of the directory itself are read, through links too", async () => {
@@ -317,69 +314,6 @@ Deno.test("onChange() can be cancelled, and run() ends with its signal", async (
   stop.abort();
   await running;
 });
-
-interface Fixture extends AsyncDisposable {
-  readonly dir: string;
-  readonly source: ReturnType<typeof createManifestSource>;
-  /** What was logged. */
-  readonly logs: Record<string, unknown>[];
-  /** Begins to follow the directory. */
-  start(): void;
-  /** How often a change was told. */
-  changes(): number;
-  /** Keys of the pods, sorted. */
-  pods(): string[];
-  /** Renames a file with these documents into place. */
-  write(name: string, ...documents: (string | object)[]): Promise<void>;
-  until(condition: () => boolean): Promise<void>;
-}
-
-async function fixture(options: { pollMs?: number } = {}): Promise<Fixture> {
-  const parent = await Deno.makeTempDir({ prefix: "flock-manifests-" });
-  const dir = `${parent}/manifests`;
-  await Deno.mkdir(dir);
-  const logs: Record<string, unknown>[] = [];
-  configureLog({ level: "info", format: "json", write: (line) => logs.push(JSON.parse(line)) });
-  const source = createManifestSource(dir, { pollMs: POLL_MS, ...options });
-  let changes = 0;
-  source.onChange(() => changes++);
-  const stop = new AbortController();
-  let running: Promise<void> | undefined;
-  const pods = (): string[] => [...source.pods()].map((p) => `${p.namespace}/${p.name}`).sort();
-  return {
-    dir,
-    source,
-    logs,
-    pods,
-    start: () => void (running = source.run(stop.signal)),
-    changes: () => changes,
-    write: async (name, ...documents) => {
-      const text = documents.map((d) => typeof d === "string" ? d : JSON.stringify(d));
-      await Deno.writeTextFile(`${dir}/.new`, text.join("\n---\n"));
-      await Deno.rename(`${dir}/.new`, `${dir}/${name}`);
-    },
-    until: async (condition) => {
-      const deadline = Date.now() + 10_000;
-      while (!condition()) {
-        assert(Date.now() < deadline, `not within 10 s: ${condition}; ${JSON.stringify(logs)}`);
-        await new Promise((resolve) => setTimeout(resolve, 2));
-      }
-    },
-    [Symbol.asyncDispose]: async () => {
-      await source[Symbol.asyncDispose]();
-      await running;
-      await Deno.remove(parent, { recursive: true });
-    },
-  };
-}
-
-function pod(name: string, note = ""): string {
-  return JSON.stringify({
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: { name, annotations: { note } },
-  });
-}
 
 function nodeConfig(name: string, generation?: number, spec: object = {}): object {
   return {

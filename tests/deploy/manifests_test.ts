@@ -199,6 +199,8 @@ Deno.test("deploy: RBAC grants a list of rights and no more", async () => {
   );
   assertEquals(granted, [
     "ClusterRole  pods  get,list,watch",
+    "ClusterRole  namespaces  list,watch",
+    "ClusterRole networking.k8s.io networkpolicies  list,watch",
     "ClusterRole  nodes  list,watch",
     "ClusterRole  nodes/status  patch",
     "ClusterRole flock.fritzlab.net nodeconfigs  list,watch",

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { withDefaults } from "./api_defaults.ts";
 import {
   type JsonObject,
   type Managers,
@@ -148,7 +149,8 @@ export class ApiStore {
     return { key, before: this.get(resource, key) };
   }
 
-  #store(resource: string, key: string, object: JsonObject): JsonObject {
+  #store(resource: string, key: string, written: JsonObject): JsonObject {
+    const object = withDefaults(resource, written);
     const before = this.get(resource, key);
     const version = ++this.version;
     const metadata = (object.metadata ?? {}) as JsonObject;

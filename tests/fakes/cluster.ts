@@ -20,9 +20,15 @@ export const QUICK: ListWatchTiming = {
 /** A Pod of a node, with the fields that every pod has and flock does not use. */
 export function apiPod(
   name: string,
-  options: { node?: string; ready?: boolean; annotations?: Record<string, string> } = {},
+  options: {
+    readonly node?: string;
+    readonly ready?: boolean;
+    readonly annotations?: Record<string, string>;
+    readonly labels?: Record<string, string>;
+    readonly addresses?: readonly string[];
+  } = {},
 ): JsonObject {
-  const { node = "n1", ready = true, annotations = {} } = options;
+  const { node = "n1", ready = true, annotations = {}, labels = {}, addresses = [] } = options;
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -30,7 +36,7 @@ export function apiPod(
       name,
       namespace: "default",
       annotations: { "kubectl.kubernetes.io/last-applied-configuration": "{}", ...annotations },
-      labels: { app: "web", "pod-template-hash": "abc12" },
+      labels: { app: "web", "pod-template-hash": "abc12", ...labels },
       ownerReferences: [
         {
           apiVersion: "apps/v1",
@@ -47,6 +53,8 @@ export function apiPod(
     },
     status: {
       phase: "Running",
+      ...(addresses[0] === undefined ? {} : { podIP: addresses[0] }),
+      podIPs: addresses.map((ip) => ({ ip })),
       conditions: [
         { type: "Initialized", status: "True" },
         { type: "Ready", status: ready ? "True" : "False" },
@@ -58,6 +66,17 @@ export function apiPod(
 export function apiNodeConfig(name: string, spec: JsonObject): JsonObject {
   const apiVersion = "flock.fritzlab.net/v1alpha1";
   return { apiVersion, kind: "NodeConfig", metadata: { name }, spec };
+}
+
+/** A Namespace. */
+export function apiNamespace(name: string, labels: JsonObject = {}): JsonObject {
+  return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
+}
+
+/** A NetworkPolicy in `default`. */
+export function apiPolicy(name: string, spec: JsonObject): JsonObject {
+  const metadata = { name, namespace: "default" };
+  return { apiVersion: "networking.k8s.io/v1", kind: "NetworkPolicy", metadata, spec };
 }
 
 export function apiNode(name: string, podCIDRs: readonly string[] = []): JsonObject {

@@ -14,13 +14,18 @@ import type { LabSource } from "../../src/lab/node.ts";
 import { until } from "../../src/lab/wait.ts";
 import { parseYamlDocuments } from "../../src/std.ts";
 import { ApiServer } from "../fakes/api_server.ts";
-import { apiNode } from "../fakes/cluster.ts";
+import { apiNamespace, apiNode } from "../fakes/cluster.ts";
 import type { JsonObject } from "../fakes/server_side_apply.ts";
 
 const RELAY = new URL("api_relay.ts", import.meta.url).pathname;
 
 /** The resource of each kind that the lab writes. */
-const RESOURCES: Readonly<Record<string, string>> = { Pod: "pods", NodeConfig: "nodeconfigs" };
+const RESOURCES: Readonly<Record<string, string>> = {
+  Namespace: "namespaces",
+  NetworkPolicy: "networkpolicies",
+  NodeConfig: "nodeconfigs",
+  Pod: "pods",
+};
 
 /** An API server as the source of a lab's agents. */
 export class ApiCluster implements LabSource {
@@ -131,10 +136,11 @@ export class ApiCluster implements LabSource {
     const { store } = this.server;
     const before = this.#mirrored.get(file) ?? new Map<string, string>();
     const now = new Map<string, string>();
-    for (const object of documents) {
-      const resource = RESOURCES[String(object.kind)];
-      const { namespace, name } = object.metadata as JsonObject;
+    for (const document of documents) {
+      const resource = RESOURCES[String(document.kind)];
       if (resource === undefined) continue;
+      const object = this.#placed(document, resource);
+      const { namespace, name } = object.metadata as JsonObject;
       const key = namespace === undefined ? `${name}` : `${namespace}/${name}`;
       const text = JSON.stringify(object);
       now.set(`${resource} ${key}`, text);
@@ -145,10 +151,23 @@ export class ApiCluster implements LabSource {
     }
     for (const id of before.keys()) {
       const [resource = "", key = ""] = id.split(" ");
-      if (!now.has(id)) store.delete(resource, key);
+      if (now.has(id)) continue;
+      // As long as something may be in it, a namespace is there.
+      if (resource === "namespaces") store.put(resource, apiNamespace(key));
+      else store.delete(resource, key);
     }
     if (now.size > 0) this.#mirrored.set(file, now);
     else this.#mirrored.delete(file);
+  }
+
+  /** An object in its namespace, which an API server would have asked for first. */
+  #placed(object: JsonObject, resource: string): JsonObject {
+    if (resource !== "pods" && resource !== "networkpolicies") return object;
+    const metadata = { namespace: "default", ...object.metadata as JsonObject };
+    if (this.server.store.get("namespaces", metadata.namespace) === undefined) {
+      this.server.store.put("namespaces", apiNamespace(metadata.namespace));
+    }
+    return { ...object, metadata };
   }
 
   async #accept(): Promise<void> {
