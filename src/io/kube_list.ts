@@ -21,9 +21,11 @@ export interface KubePage {
 /** The pages of the list at a path of the API server: `/api/v1/pods`. */
 export async function* listPages(
   client: KubeClient,
-  { path, fieldSelector, signal }: {
+  { path, fieldSelector, pageSize = PAGE_SIZE, signal }: {
     readonly path: string;
     readonly fieldSelector?: string;
+    /** Objects in one page; 500 unless told. */
+    readonly pageSize?: number;
     readonly signal: AbortSignal;
   },
 ): AsyncGenerator<KubePage, void, void> {
@@ -31,7 +33,7 @@ export async function* listPages(
   do {
     const raw = await client.json({
       path,
-      query: { fieldSelector, limit: String(PAGE_SIZE), continue: next },
+      query: { fieldSelector, limit: String(pageSize), continue: next },
       signal,
       timeoutMs: PAGE_TIMEOUT_MS,
     });

@@ -28,6 +28,8 @@ export interface ListWatchOptions<T> {
   /** Of the collection: `/api/v1/pods`. */
   readonly path: string;
   readonly fieldSelector?: string;
+  /** Objects in one page of a list; 500 unless told. */
+  readonly pageSize?: number;
   /** Makes of an object what is cached of it. Throws when it is none. */
   readonly parse: (raw: unknown) => T;
   /** True when two objects are the same to whoever uses them: the first one stays. Never, unless told. */
@@ -109,10 +111,10 @@ export class ListWatch<T> {
   }
 
   async #list(signal: AbortSignal): Promise<void> {
-    const { client, path, fieldSelector } = this.#o;
+    const { client, path, fieldSelector, pageSize } = this.#o;
     const items = new Map<string, T>();
     let version = "";
-    for await (const page of listPages(client, { path, fieldSelector, signal })) {
+    for await (const page of listPages(client, { path, fieldSelector, pageSize, signal })) {
       for (const raw of page.items) this.#take(servedOf(raw, path), items, this.#items);
       ({ version } = page);
     }
