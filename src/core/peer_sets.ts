@@ -76,9 +76,7 @@ export class PeerSets {
     let set = live.sets.get(aspectKey);
     if (set === undefined) {
       live.sets.set(aspectKey, set = { aspect, counts: new Map() });
-      for (const pod of this.#candidates(selector)) {
-        if (this.#isSelected(selector, pod)) count(set, pod, 1);
-      }
+      for (const pod of this.#selected(selector)) count(set, pod, 1);
     }
     return set.elements ??= new Map(Array.from(set.counts.keys(), (element) => [element, ""]));
   }
@@ -98,18 +96,22 @@ export class PeerSets {
     }
   }
 
-  #candidates({ namespace }: PodSelector): Iterable<PolicyPod> {
-    if (namespace !== undefined) return this.#byNamespace.get(namespace) ?? [];
-    return this.#byNamespace.values().flatMap((pods) => pods.values());
+  *#selected(selector: PodSelector): Iterable<PolicyPod> {
+    for (const [namespace, pods] of this.#byNamespace) {
+      if (!this.#hasNamespace(selector, namespace)) continue;
+      for (const pod of pods) if (selects(selector.pods, pod.labels)) yield pod;
+    }
   }
 
-  #isSelected({ namespace, namespaces, pods }: PodSelector, pod: PolicyPod): boolean {
-    if (namespace !== undefined && namespace !== pod.namespace) return false;
-    if (namespaces !== undefined) {
-      const labels = this.#namespaces.get(pod.namespace);
-      if (labels === undefined || !selects(namespaces, labels)) return false;
-    }
-    return selects(pods, pod.labels);
+  #isSelected(selector: PodSelector, { namespace, labels }: PolicyPod): boolean {
+    return this.#hasNamespace(selector, namespace) && selects(selector.pods, labels);
+  }
+
+  #hasNamespace(selector: PodSelector, name: string): boolean {
+    if (selector.namespace !== undefined) return selector.namespace === name;
+    if (selector.namespaces === undefined) return true;
+    const labels = this.#namespaces.get(name);
+    return labels !== undefined && selects(selector.namespaces, labels);
   }
 }
 

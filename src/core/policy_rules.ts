@@ -6,7 +6,7 @@
  */
 import { type AddressRange, rangesOfBlocks } from "./address_ranges.ts";
 import { bitsOf, FAMILIES, type Family, formatAddress } from "./cidr.ts";
-import { fnv1a64 } from "./iid.ts";
+import { fnv1a32 } from "./iid.ts";
 import type {
   NetworkPolicy,
   PolicyPeer,
@@ -55,22 +55,28 @@ const EVERY_POD: PodSelector = { pods: [] };
 
 /** Names that end in a hash of their key, another one where two keys have the same. */
 export class NameTable {
-  #keys = new Map<string, string>();
+  readonly #names = new Map<string, string>();
+  readonly #taken = new Set<string>();
 
   readonly nameOf: NameOf = (prefix, key) => {
-    const stem = `${prefix}-${fnv1a64(key).toString(16).padStart(16, "0")}`;
-    for (let n = 1;; n++) {
-      const name = n === 1 ? stem : `${stem}-${n}`;
-      const known = this.#keys.get(name);
-      if (known === undefined) this.#keys.set(name, key);
-      else if (known !== key) continue;
-      return name;
-    }
+    const whole = `${prefix} ${key}`;
+    const known = this.#names.get(whole);
+    if (known !== undefined) return known;
+    const stem = `${prefix}-${fnv1a32(key).toString(16).padStart(8, "0")}`;
+    let name = stem;
+    for (let n = 2; this.#taken.has(name); n++) name = `${stem}-${n}`;
+    this.#names.set(whole, name);
+    this.#taken.add(name);
+    return name;
   };
 
-  /** Forgets what is not among these names. */
+  /** Forgets the names that are not among these. */
   keep(names: { has(name: string): boolean }): void {
-    for (const name of this.#keys.keys()) if (!names.has(name)) this.#keys.delete(name);
+    for (const [whole, name] of this.#names) {
+      if (names.has(name)) continue;
+      this.#names.delete(whole);
+      this.#taken.delete(name);
+    }
   }
 }
 

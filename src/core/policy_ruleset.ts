@@ -18,7 +18,7 @@ import { selects } from "./label_selector.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import type { NftChain, NftSet, NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
-import type { NamedPort, PolicyName } from "./policy.ts";
+import type { NamedPort } from "./policy.ts";
 import {
   ADDRESS_TYPE,
   type Direction,
@@ -27,6 +27,12 @@ import {
   type PolicyRules,
   policyRules,
 } from "./policy_rules.ts";
+
+/** What policies look at in the pod of a link. */
+export interface GuardedPod {
+  readonly labels: Labels;
+  readonly ports: readonly NamedPort[];
+}
 
 /** One link of this node's to a pod, and what policies look at in that pod. */
 export interface GuardedLink {
@@ -37,7 +43,7 @@ export interface GuardedLink {
   /** Every address of the container, canonical: it may send from them on each of its links. */
   readonly addresses: readonly string[];
   /** Undefined: nobody knows the pod any more. It is denied whatever a policy of its namespace could deny. */
-  readonly pod?: { readonly labels: Labels; readonly ports: readonly NamedPort[] };
+  readonly pod?: GuardedPod;
   readonly mode: PolicyMode;
 }
 
@@ -51,8 +57,8 @@ export interface PolicySelection {
   readonly podName: string;
   readonly mode: PolicyMode;
   /** In the order of their names. Undefined: everything may pass in this direction. */
-  readonly ingress?: readonly PolicyName[];
-  readonly egress?: readonly PolicyName[];
+  readonly ingress?: readonly NetworkPolicy[];
+  readonly egress?: readonly NetworkPolicy[];
 }
 
 /** What a table is made of. */
@@ -99,15 +105,28 @@ interface Compiled {
 /** What was made of policies, by direction. */
 type CompiledPolicies = Map<NetworkPolicy, Partial<Record<Direction, Compiled>>>;
 
+/** Policies by namespace. */
+type PolicyGroups = ReadonlyMap<string, readonly NetworkPolicy[]>;
+
+/** Which of a namespace's policies select a pod. */
+interface Selecting {
+  readonly group: readonly NetworkPolicy[];
+  readonly ingress?: readonly NetworkPolicy[];
+  readonly egress?: readonly NetworkPolicy[];
+}
+
 /** Makes tables. What it made of a policy is kept as long as that is the same object. */
 export class PolicyCompiler {
   readonly #names = new NameTable();
   #compiled: CompiledPolicies = new Map();
+  #groups: PolicyGroups = new Map();
+  /** Who selects a pod, as long as the policies of its namespace are the same ones. */
+  readonly #selecting = new WeakMap<GuardedPod, Selecting>();
 
   /** The table for what is there now. */
   compile({ links, policies, peers, allowSpoofing }: PolicyInput): PolicyRuleset {
-    const byNamespace = groupPolicies(policies);
-    const selections = links.map((link) => selectionOf(link, byNamespace));
+    this.#groups = groupPolicies(policies, this.#groups);
+    const selections = links.map((link) => this.#selectionOf(link));
     const sets = new Map<string, NftSet>();
     const chains = new Map<string, NftChain>();
     if (!allowSpoofing) addAntispoof(links, sets, chains);
@@ -119,13 +138,11 @@ export class PolicyCompiler {
       const selected = selections.filter((one) => one[direction] !== undefined);
       const verdicts = new Map<string, string>();
       for (const selection of selected) {
-        const { namespace, mode } = selection;
-        const own = (byNamespace.get(namespace) ?? []).filter(({ name }) =>
-          selection[direction]?.some((policy) => policy.name === name)
-        );
-        const compiled = own.map((policy) => this.#compile(policy, direction, used));
+        const compiled = (selection[direction] ?? [])
+          .map((policy) => this.#compile(policy, direction, used));
         const names = compiled.map(({ name }) => name);
-        const chain = this.#names.nameOf(`pods-${direction}`, [mode, ...names].join(" "));
+        const key = [selection.mode, ...names].join(" ");
+        const chain = this.#names.nameOf(`pods-${direction}`, key);
         verdicts.set(`"${selection.hostIfname}"`, `goto ${chain}`);
         if (chains.has(chain)) continue;
         for (const { name, rules } of compiled) chains.set(name, { rules: rules.rules });
@@ -138,13 +155,23 @@ export class PolicyCompiler {
     }
     this.#compiled = used;
     this.#names.keep({ has: (name) => sets.has(name) || chains.has(name) });
-    const selectors = [...used.values()].flatMap((both) =>
-      Object.values(both).flatMap(({ rules }) =>
-        Array.from(rules.peers.values(), ({ selectorKey }) => selectorKey)
-      )
-    );
-    peers.keep(new Set(selectors));
+    const selectors = new Set<string>();
+    for (const both of used.values()) {
+      for (const { rules } of Object.values(both)) {
+        for (const { selectorKey } of rules.peers.values()) selectors.add(selectorKey);
+      }
+    }
+    peers.keep(selectors);
     return { table: { sets, chains }, selections };
+  }
+
+  #selectionOf({ hostIfname, namespace, podName, pod, mode }: GuardedLink): PolicySelection {
+    const group = namespace === "" ? [] : this.#groups.get(namespace) ?? [];
+    let selecting = pod && this.#selecting.get(pod);
+    if (selecting?.group !== group) selecting = selectingOf(pod, group);
+    if (pod !== undefined) this.#selecting.set(pod, selecting);
+    const { ingress, egress } = selecting;
+    return { hostIfname, namespace, podName, mode, ingress, egress };
   }
 
   #compile(policy: NetworkPolicy, direction: Direction, used: CompiledPolicies): Compiled {
@@ -164,27 +191,25 @@ export class PolicyCompiler {
   }
 }
 
-function groupPolicies(
-  policies: Iterable<NetworkPolicy>,
-): ReadonlyMap<string, readonly NetworkPolicy[]> {
+/** Policies by namespace, sorted by name. A group with the same members is the same object as before. */
+function groupPolicies(policies: Iterable<NetworkPolicy>, before: PolicyGroups): PolicyGroups {
   const groups = Map.groupBy(policies, ({ namespace }) => namespace);
-  for (const group of groups.values()) group.sort((a, b) => a.name < b.name ? -1 : 1);
-  return groups;
+  return new Map(Array.from(groups, ([namespace, group]) => {
+    group.sort((a, b) => a.name < b.name ? -1 : 1);
+    const known = before.get(namespace);
+    const isSame = known?.length === group.length && known.every((one, n) => one === group[n]);
+    return [namespace, isSame ? known : group];
+  }));
 }
 
-function selectionOf(
-  { hostIfname, namespace, podName, pod, mode }: GuardedLink,
-  byNamespace: ReadonlyMap<string, readonly NetworkPolicy[]>,
-): PolicySelection {
-  const near = namespace === "" ? [] : byNamespace.get(namespace) ?? [];
-  const selecting = (direction: Direction): readonly PolicyName[] | undefined => {
-    const candidates = near.filter((policy) => policy[direction] !== undefined);
+function selectingOf(pod: GuardedPod | undefined, group: readonly NetworkPolicy[]): Selecting {
+  const selecting = (direction: Direction): readonly NetworkPolicy[] | undefined => {
+    const candidates = group.filter((policy) => policy[direction] !== undefined);
     if (candidates.length > 0 && pod === undefined) return [];
     const own = candidates.filter(({ podSelector }) => selects(podSelector, pod?.labels ?? {}));
-    return own.length === 0 ? undefined : own.map(({ name }) => ({ namespace, name }));
+    return own.length === 0 ? undefined : own;
   };
-  const [ingress, egress] = [selecting("ingress"), selecting("egress")];
-  return { hostIfname, namespace, podName, mode, ingress, egress };
+  return { group, ingress: selecting("ingress"), egress: selecting("egress") };
 }
 
 function addAntispoof(
