@@ -4,6 +4,10 @@
  *
  * @module
  */
+import type { Labels } from "../src/core/label_selector.ts";
+import { parseObject } from "../src/core/manifest.ts";
+import type { NetworkPolicy } from "../src/core/network_policy.ts";
+import type { PolicyPod, PolicyWorld } from "../src/core/policy.ts";
 
 /** `metav1.LabelSelector`. */
 export interface ApiSelector {
@@ -103,4 +107,46 @@ export function networkPolicy(namespace: string, name: string, spec: ApiPolicySp
 /** A Namespace. */
 export function namespace(name: string, labels?: Readonly<Record<string, string>>): ApiNamespace {
   return { apiVersion: "v1", kind: "Namespace", metadata: { name, labels } };
+}
+
+/** What a world is made of. */
+export interface WorldObjects {
+  readonly namespaces: readonly ApiNamespace[];
+  readonly pods: readonly ApiPod[];
+  readonly policies: readonly ApiPolicy[];
+  /** Addresses of nodes by the node's name. */
+  readonly nodes?: Readonly<Record<string, readonly string[]>>;
+  /** Addresses that pods have besides `status.podIPs`, in the order of the pods. */
+  readonly extra?: readonly (readonly string[])[];
+}
+
+/** What verdicts rest on, parsed from what an API server delivers. */
+export function parseWorld(objects: WorldObjects): PolicyWorld {
+  const { namespaces, pods, policies, nodes = {}, extra = [] } = objects;
+  return {
+    namespaces: new Map(namespaces.map((one): [string, Labels] => {
+      const parsed = parseObject(delivered(one));
+      if (parsed.kind !== "Namespace") throw new TypeError(`${parsed.kind} is no Namespace`);
+      return [parsed.namespace.name, parsed.namespace.labels];
+    })),
+    pods: pods.flatMap((one, n): PolicyPod[] => {
+      const parsed = parseObject(delivered(one));
+      if (parsed.kind !== "Pod") throw new TypeError(`${parsed.kind} is no Pod`);
+      if (parsed.pod.finished) return [];
+      return [{ ...parsed.pod, addresses: [...parsed.pod.addresses, ...extra[n] ?? []] }];
+    }),
+    policies: policies.map(parsePolicy),
+    nodes: new Map(Object.entries(nodes)),
+  };
+}
+
+/** A policy, parsed from what an API server delivers. */
+export function parsePolicy(policy: ApiPolicy): NetworkPolicy {
+  const parsed = parseObject(delivered(policy));
+  if (parsed.kind !== "NetworkPolicy") throw new TypeError(`${parsed.kind} is no NetworkPolicy`);
+  return parsed.policy;
+}
+
+function delivered(object: unknown): unknown {
+  return JSON.parse(JSON.stringify(object));
 }

@@ -27,7 +27,9 @@ import {
   type ApiRule,
   type ApiSelector,
   networkPolicy,
+  parseWorld,
 } from "./policy_objects.ts";
+import type { PolicyWorld } from "../src/core/policy.ts";
 import { seedOfRun, wholeNumber } from "./seed.ts";
 
 /** Where a pod of a world is. */
@@ -107,6 +109,15 @@ export function worldOf(frame: WorldFrame): fc.Arbitrary<DrawnWorld> {
   }).map((drawn) => ({ frame, ...drawn }));
 }
 
+/** What verdicts rest on in a drawn world. */
+export function policyWorldOf({ frame, ...objects }: DrawnWorld): PolicyWorld {
+  return parseWorld({
+    ...objects,
+    nodes: frame.nodes,
+    extra: frame.slots.map(({ extra = [] }) => extra),
+  });
+}
+
 /** Frames without real pods: one to five of them on two nodes. */
 export const frames: fc.Arbitrary<WorldFrame> = fc.record({
   slots: fc.array(
@@ -146,7 +157,7 @@ export const frames: fc.Arbitrary<WorldFrame> = fc.record({
         finished: kind === "finished",
       };
     }),
-    namespaces: ["x", "y", "z"],
+    namespaces: ["x", "y"],
     nodes,
     outside: ["10.0.0.3", "203.0.113.9", "2001:db8::3", "2001:db8:f::9"],
     ports: [80, 81, 8080],
@@ -239,7 +250,7 @@ function policySpec(frame: WorldFrame): fc.Arbitrary<ApiPolicySpec> {
       { arbitrary: fc.constantFrom(null, undefined), weight: 2 },
     );
   return fc.record({
-    podSelector: selector(["app", "tier"], []),
+    podSelector: fc.oneof(fc.constant({}), selector(["app", "tier"], [])),
     policyTypes: fc.constantFrom<ApiPolicySpec["policyTypes"]>(
       undefined,
       ["Ingress"],

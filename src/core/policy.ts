@@ -4,8 +4,18 @@
  *
  * @module
  */
-import type { Labels } from "./label_selector.ts";
-import type { NetworkPolicy, PortProtocol } from "./network_policy.ts";
+import { type Address, contains, type Family, parseAddress } from "./cidr.ts";
+import { type Labels, selects } from "./label_selector.ts";
+import type {
+  NetworkPolicy,
+  PolicyPeer,
+  PolicyPort,
+  PolicyRule,
+  PortProtocol,
+} from "./network_policy.ts";
+
+/** The two lists of rules of a policy, seen from the pod that it selects. */
+export type Direction = "ingress" | "egress";
 
 /** What policies look at in a pod. */
 export interface PolicyPod {
@@ -77,4 +87,142 @@ export interface Verdict {
   readonly allowed: boolean;
   readonly egress: Judgement;
   readonly ingress: Judgement;
+}
+
+/**
+ * Policies of one kind. A tier is asked after those before it, about packets that they did not decide;
+ * what none decides is open.
+ */
+interface Tier {
+  readonly policies: (world: PolicyWorld) => readonly NetworkPolicy[];
+  /** What becomes of a packet that fits a rule. */
+  readonly action: (rule: PolicyRule) => "allow";
+  /** What becomes of one that fits no rule, though policies of the tier select the pod. */
+  readonly unmatched: "deny" | "pass";
+}
+
+const TIERS: readonly Tier[] = [
+  { policies: (world) => world.policies, action: () => "allow", unmatched: "deny" },
+];
+
+/** Whether a packet may pass: both of the pods that it is between have to let it. */
+export function verdict(world: PolicyWorld, packet: Packet): Verdict {
+  const egress = judge(world, packet, "egress");
+  const ingress = judge(world, packet, "ingress");
+  return { allowed: egress.kind !== "denied" && ingress.kind !== "denied", egress, ingress };
+}
+
+/** The policies that select a pod in a direction, in the order given. None: all is allowed. */
+export function selectingPolicies(
+  policies: Iterable<NetworkPolicy>,
+  pod: PolicyPod,
+  direction: Direction,
+): readonly NetworkPolicy[] {
+  if (pod.hostNetwork) return [];
+  return [...policies].filter((policy) =>
+    policy.namespace === pod.namespace && policy[direction] !== undefined &&
+    selects(policy.podSelector, pod.labels)
+  );
+}
+
+/**
+ * The pods that an address means to a policy. Several may share an anycast address; a node's address is
+ * none of the pods' that have its network.
+ */
+export function ownersOf(world: PolicyWorld, address: string): readonly PolicyPod[] {
+  return world.pods.filter((pod) => !pod.hostNetwork && pod.addresses.includes(address));
+}
+
+/** A pod as one end of a packet, with its first address of a family; undefined: it has none. */
+export function endpointOf(pod: PolicyPod, family: Family): Endpoint | undefined {
+  const address = pod.addresses.find((text) => parseAddress(text).family === family);
+  if (address === undefined) return undefined;
+  return pod.hostNetwork ? { address } : { address, pod };
+}
+
+function judge(world: PolicyWorld, packet: Packet, direction: Direction): Judgement {
+  const [subject, peer] = direction === "egress"
+    ? [packet.from, packet.to]
+    : [packet.to, packet.from];
+  const { pod } = subject;
+  if (pod === undefined || pod.hostNetwork) return { kind: "open" };
+  if (peer.pod !== undefined && isSame(pod, peer.pod)) return { kind: "exempt", why: "itself" };
+  if (pod.nodeName !== undefined && world.nodes.get(pod.nodeName)?.includes(peer.address)) {
+    return { kind: "exempt", why: "node" };
+  }
+  // The ports' names are those of the pod that the packet goes to: here its link tells it, there its address.
+  const named = direction === "ingress" ? [pod] : ownersOf(world, peer.address);
+  for (const tier of TIERS) {
+    const policies = selectingPolicies(tier.policies(world), pod, direction);
+    for (const policy of policies) {
+      for (const [number, rule] of policy[direction]!.entries()) {
+        if (!fitsPeers(world, policy, rule, peer.address) || !fitsPorts(rule, packet, named)) {
+          continue;
+        }
+        switch (tier.action(rule)) {
+          case "allow":
+            return { kind: "allowed", policy: nameOf(policy), rule: number };
+        }
+      }
+    }
+    if (policies.length > 0 && tier.unmatched === "deny") {
+      return { kind: "denied", policies: policies.map(nameOf) };
+    }
+  }
+  return { kind: "open" };
+}
+
+function fitsPeers(
+  world: PolicyWorld,
+  policy: NetworkPolicy,
+  { peers }: PolicyRule,
+  address: string,
+): boolean {
+  if (peers === undefined) return true;
+  const parsed = parseAddress(address);
+  const owners = ownersOf(world, address);
+  return peers.some((peer) =>
+    peer.kind === "block"
+      ? isInBlock(peer, parsed)
+      : owners.some((pod) => isSelected(world, policy, peer, pod))
+  );
+}
+
+function isInBlock(block: PolicyPeer & { kind: "block" }, address: Address): boolean {
+  return contains(block.cidr, address) && !block.except.some((part) => contains(part, address));
+}
+
+function isSelected(
+  world: PolicyWorld,
+  policy: NetworkPolicy,
+  peer: PolicyPeer & { kind: "pods" },
+  pod: PolicyPod,
+): boolean {
+  if (!selects(peer.pods, pod.labels)) return false;
+  if (peer.namespaces === undefined) return pod.namespace === policy.namespace;
+  const labels = world.namespaces.get(pod.namespace);
+  return labels !== undefined && selects(peer.namespaces, labels);
+}
+
+function fitsPorts({ ports }: PolicyRule, packet: Packet, named: readonly PolicyPod[]): boolean {
+  return ports === undefined || ports.some((port) => fitsPort(port, packet, named));
+}
+
+function fitsPort(wanted: PolicyPort, packet: Packet, named: readonly PolicyPod[]): boolean {
+  const { port } = packet;
+  if (port === undefined || packet.protocol !== wanted.protocol.toLowerCase()) return false;
+  if (wanted.kind === "range") return wanted.first <= port && port <= wanted.last;
+  return named.some((pod) =>
+    pod.ports.some((one) =>
+      one.name === wanted.name && one.protocol === wanted.protocol && one.port === port
+    )
+  );
+}
+
+function isSame(a: PolicyPod, b: PolicyPod): boolean {
+  return a.namespace === b.namespace && a.name === b.name;
+}
+
+function nameOf({ namespace, name }: NetworkPolicy): PolicyName {
+  return { namespace, name };
 }
