@@ -150,42 +150,31 @@ function judge(world: PolicyWorld, packet: Packet, direction: Direction): Judgem
   if (pod.nodeName !== undefined && world.nodes.get(pod.nodeName)?.includes(peer.address)) {
     return { kind: "exempt", why: "node" };
   }
-  // The ports' names are those of the pod that the packet goes to: here its link tells it, there its address.
-  const named = direction === "ingress" ? [pod] : ownersOf(world, peer.address);
   for (const tier of TIERS) {
     const policies = selectingPolicies(tier.policies(world), pod, direction);
+    if (policies.length === 0) continue;
+    const address = parseAddress(peer.address);
+    const owners = ownersOf(world, peer.address);
+    // Names of ports are those of the pod that the packet goes to: this one, or whose address it is.
+    const named = direction === "ingress" ? [pod] : owners;
     for (const policy of policies) {
+      const fitsPeer = (one: PolicyPeer): boolean =>
+        one.kind === "block"
+          ? isInBlock(one, address)
+          : owners.some((owner) => isSelected(world, policy, one, owner));
       for (const [number, rule] of policy[direction]!.entries()) {
-        if (!fitsPeers(world, policy, rule, peer.address) || !fitsPorts(rule, packet, named)) {
-          continue;
-        }
+        const { peers, ports } = rule;
+        if (peers !== undefined && !peers.some(fitsPeer)) continue;
+        if (ports !== undefined && !ports.some((one) => fitsPort(one, packet, named))) continue;
         switch (tier.action(rule)) {
           case "allow":
             return { kind: "allowed", policy: nameOf(policy), rule: number };
         }
       }
     }
-    if (policies.length > 0 && tier.unmatched === "deny") {
-      return { kind: "denied", policies: policies.map(nameOf) };
-    }
+    if (tier.unmatched === "deny") return { kind: "denied", policies: policies.map(nameOf) };
   }
   return { kind: "open" };
-}
-
-function fitsPeers(
-  world: PolicyWorld,
-  policy: NetworkPolicy,
-  { peers }: PolicyRule,
-  address: string,
-): boolean {
-  if (peers === undefined) return true;
-  const parsed = parseAddress(address);
-  const owners = ownersOf(world, address);
-  return peers.some((peer) =>
-    peer.kind === "block"
-      ? isInBlock(peer, parsed)
-      : owners.some((pod) => isSelected(world, policy, peer, pod))
-  );
 }
 
 function isInBlock(block: PolicyPeer & { kind: "block" }, address: Address): boolean {
@@ -202,10 +191,6 @@ function isSelected(
   if (peer.namespaces === undefined) return pod.namespace === policy.namespace;
   const labels = world.namespaces.get(pod.namespace);
   return labels !== undefined && selects(peer.namespaces, labels);
-}
-
-function fitsPorts({ ports }: PolicyRule, packet: Packet, named: readonly PolicyPod[]): boolean {
-  return ports === undefined || ports.some((port) => fitsPort(port, packet, named));
 }
 
 function fitsPort(wanted: PolicyPort, packet: Packet, named: readonly PolicyPod[]): boolean {
