@@ -1,6 +1,5 @@
 /**
- * What BIRD says of itself, for metrics: one look shared by whoever asks within a few seconds, and never
- * waited for long. BIRD that hangs must not hang a scrape.
+ * What BIRD says of itself, for metrics, by looks that are shared.
  *
  * @module
  */
@@ -9,10 +8,7 @@ import type { BfdSession, BirdSession } from "../core/bird_session.ts";
 import { type Family, formatAddress } from "../core/cidr.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import type { BirdCounts, BirdInspection } from "../io/birdc.ts";
-
-/** For how long a look is good, and how long one is waited for, in milliseconds. */
-const FRESH_MS = 5_000;
-const WAIT_MS = 1_000;
+import { SharedLook, type SharedLookTimes } from "./shared_look.ts";
 
 /** A peer of the NodeConfig, as BIRD has it. */
 export interface PeerLook {
@@ -34,25 +30,22 @@ export interface BirdLook {
   readonly own: Readonly<Record<Family, number>>;
 }
 
-export interface BirdLooksOptions {
+export interface BirdLooksOptions extends SharedLookTimes {
   readonly birdc: BirdCounts & Pick<BirdInspection, "bfdSessions">;
   readonly node: { readonly config: NodeConfig | undefined };
-  readonly freshMs?: number;
-  readonly waitMs?: number;
 }
 
 /** Looks at BIRD when asked to. */
 export class BirdLooks {
-  readonly #o: Required<BirdLooksOptions>;
-  #last: { readonly look: BirdLook | undefined; readonly at: number } | undefined;
-  #underWay: Promise<BirdLook | undefined> | undefined;
+  readonly #o: BirdLooksOptions;
+  readonly #shared: SharedLook<BirdLook>;
   /** Since when each peer's session has been up, as BIRD prints it. */
   readonly #since = new Map<string, string>();
   readonly #flaps = new Map<string, number>();
 
   constructor(options: BirdLooksOptions) {
-    const { birdc, node, freshMs = FRESH_MS, waitMs = WAIT_MS } = options;
-    this.#o = { birdc, node, freshMs, waitMs };
+    this.#o = options;
+    this.#shared = new SharedLook(() => this.#look(), options);
   }
 
   /**
@@ -64,27 +57,8 @@ export class BirdLooks {
   }
 
   /** BIRD as it is, or was a few seconds ago; undefined when it does not answer. */
-  async look(): Promise<BirdLook | undefined> {
-    const { freshMs, waitMs } = this.#o;
-    if (this.#last !== undefined && performance.now() - this.#last.at < freshMs) {
-      return this.#last.look;
-    }
-    this.#underWay ??= this.#look().catch(() => undefined).then((look) => {
-      this.#last = { look, at: performance.now() };
-      this.#underWay = undefined;
-      return look;
-    });
-    // Held here: the first setTimeout of a process loads a module, and by then the look may be over.
-    const underWay = this.#underWay;
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<undefined>((resolve) => {
-      timer = setTimeout(() => resolve(undefined), waitMs);
-    });
-    try {
-      return await Promise.race([underWay, late]);
-    } finally {
-      clearTimeout(timer);
-    }
+  look(): Promise<BirdLook | undefined> {
+    return this.#shared.look();
   }
 
   async #look(): Promise<BirdLook> {

@@ -6,12 +6,10 @@
  */
 import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
 import type { Attachment } from "../core/attachment.ts";
-import { renderBirdConfig } from "../core/bird_config.ts";
 import { birdPeerName } from "../core/bird_peer.ts";
 import type { BirdSession } from "../core/bird_session.ts";
 import { contains, formatAddress, formatPrefix, parseAddress } from "../core/cidr.ts";
 import { configItems } from "../core/effective_config.ts";
-import { CniCode, CniError } from "../core/errors.ts";
 import type {
   Allocation,
   AllocationList,
@@ -24,17 +22,15 @@ import type {
   PeerItem,
   PeerList,
   PrefixUse,
-  Rendered,
   RouteList,
   Status,
   VersionInfo,
 } from "../core/inspection.ts";
 import type { BgpPeer } from "../core/node_config.ts";
 import type { ClusterSource } from "../core/objects.ts";
-import { observedState } from "../core/own_state.ts";
 import { poolSize } from "../core/pools.ts";
 import { differencesOf } from "../core/route_comparison.ts";
-import { diffState, renderState } from "../core/state_diff.ts";
+import { isSelected, type PolicyState } from "../core/policy_view.ts";
 import { recentProblems } from "../log.ts";
 import { VERSION } from "../version.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
@@ -46,8 +42,8 @@ import {
   lookAtBfd,
   lookAtBird,
   lookAtRoutes,
-  pendingLinks,
 } from "./inspect_facts.ts";
+import { renderedOf } from "./inspect_render.ts";
 import type { NodeState } from "./node_state.ts";
 import type { Operation } from "./server.ts";
 
@@ -72,6 +68,7 @@ export interface InspectOptions extends FactSources {
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
   readonly bgpInput: Pick<BgpInput, "last" | "leftOut" | "waitingFor">;
   readonly drain: { readonly status: DrainView };
+  readonly policies: PolicyState & { render(): string };
 }
 
 /** The operations, by name. */
@@ -136,6 +133,7 @@ export async function statusOf(options: InspectOptions): Promise<Status> {
         : undefined,
     },
     drain: drainView(options),
+    policies: policiesView(options),
     differences: {
       computed: options.kernel.planned,
       count: differences.length,
@@ -274,49 +272,6 @@ function configOf({ nodeName, node, origins, bgpInput }: InspectOptions): Config
   };
 }
 
-async function renderedOf(options: InspectOptions, what: string): Promise<Rendered> {
-  switch (what) {
-    case "bird": {
-      const { bgpInput, speaker } = options;
-      if (bgpInput.last === undefined) {
-        const why = bgpInput.waitingFor ?? "a NodeConfig";
-        throw new CniError(
-          CniCode.tryAgainLater,
-          `Cannot render BIRD's configuration: it waits for ${why}`,
-        );
-      }
-      return {
-        kind: "Rendered",
-        what,
-        text: renderBirdConfig(bgpInput.last, { redact: true }),
-        inForce: speaker.state.applied && bgpInput.waitingFor === undefined,
-      };
-    }
-    case "routes": {
-      const { wanted, planned } = options.kernel;
-      if (!planned) {
-        throw new CniError(
-          CniCode.tryAgainLater,
-          "Cannot render routes: no pass over them was made yet",
-        );
-      }
-      const present = observedState(await options.ip.observe());
-      const changes = diffState(wanted, present, pendingLinks(options.store.list()));
-      return {
-        kind: "Rendered",
-        what,
-        text: renderState(wanted).map((line) => `${line}\n`).join(""),
-        inForce: changes.length === 0,
-      };
-    }
-    default:
-      throw new CniError(
-        CniCode.invalidEnvironment,
-        `Cannot render ${JSON.stringify(what)}: it is neither "bird" nor "routes"`,
-      );
-  }
-}
-
 function versionOf({ nodeName, startedAt }: InspectOptions): VersionInfo {
   const agent = { version: VERSION, node: nodeName, startedAt: startedAt.toISOString() };
   return { kind: "Version", version: VERSION, agent };
@@ -361,6 +316,13 @@ function drainView(
   { drain: { status: { phase, since, withdrawsAt } } }: InspectOptions,
 ): DrainView {
   return { phase, since, withdrawsAt };
+}
+
+function policiesView(
+  { policies: { world, selections, inForce, error } }: InspectOptions,
+): Status["policies"] {
+  const pods = selections.filter(isSelected).map((one) => `${one.namespace}/${one.podName}`);
+  return { total: world?.policies.length ?? 0, selectedPods: new Set(pods).size, inForce, error };
 }
 
 function sessionOf(bird: BirdLook, { address }: Pick<BgpPeer, "address">): BirdSession | undefined {

@@ -1,11 +1,12 @@
 /**
- * What operators' commands show, as the agent sends it and as `-o json` prints it. One file holds every
- * shape; fields are added, never renamed or removed. Addresses and prefixes are canonical texts, times
+ * What operators' commands show, as the agent sends it and as `-o json` prints it. This file holds every
+ * shape but those of policies; fields are added, never renamed or removed. Addresses and prefixes are canonical texts, times
  * are RFC 3339 in UTC. A field that is not there is not known, or does not apply.
  *
  * @module
  */
 import type { Family } from "./cidr.ts";
+import type { PolicyExplanation, PolicyForce, PolicyList } from "./policy_inspection.ts";
 
 /** `flock status`: one screen. */
 export interface Status {
@@ -34,6 +35,12 @@ export interface Status {
     readonly announced?: number;
   };
   readonly drain: DrainView;
+  /** Absent: the agent is of a release that knows no policies. */
+  readonly policies?: PolicyForce & {
+    readonly total: number;
+    /** Pods of this node that some policy is about. */
+    readonly selectedPods: number;
+  };
   readonly differences: {
     /** False: what is wanted has not been computed since the agent started, and nothing is compared. */
     readonly computed: boolean;
@@ -291,7 +298,7 @@ export interface ConfigItem {
 /** `flock render`: what would be applied. Nothing is. */
 export interface Rendered {
   readonly kind: "Rendered";
-  readonly what: "bird" | "routes";
+  readonly what: "bird" | "routes" | "nft";
   readonly text: string;
   /** It is what runs, or what is there. */
   readonly inForce: boolean;
@@ -375,4 +382,6 @@ export type Inspection =
   | Rendered
   | VersionInfo
   | Explanation
+  | PolicyList
+  | PolicyExplanation
   | Page;

@@ -1,0 +1,41 @@
+/**
+ * What is known of policies at a moment: the view that commands, metrics and `flock doctor` take of the
+ * agent's enforcer.
+ *
+ * @module
+ */
+import type { PolicyName, PolicyWorld } from "./policy.ts";
+
+/** One attachment's part in policies. */
+export interface SelectedLink {
+  readonly hostIfname: string;
+  readonly namespace: string;
+  readonly podName: string;
+  readonly mode: "enforce" | "audit";
+  /** Policies that select it, in the order of their names; undefined: not isolated in that direction. */
+  readonly ingress?: readonly PolicyName[];
+  readonly egress?: readonly PolicyName[];
+}
+
+/** Policies as they are enforced. */
+export interface PolicyState {
+  /** What was computed last, of which the selections are; undefined: nothing so far. */
+  readonly world: PolicyWorld | undefined;
+  readonly selections: readonly SelectedLink[];
+  /** What the source delivered last is in the kernel. */
+  readonly inForce: boolean;
+  /** Why not, when that failed. */
+  readonly error: string | undefined;
+}
+
+/** `namespace/name` of a pod or of a policy. */
+export function qualified(
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+): string {
+  return `${namespace}/${name}`;
+}
+
+/** True when some policy is about it. */
+export function isSelected({ ingress, egress }: SelectedLink): boolean {
+  return ingress !== undefined || egress !== undefined;
+}
