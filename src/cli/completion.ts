@@ -13,7 +13,7 @@ export type Shell = typeof SHELLS[number];
 interface Completed {
   readonly name: string;
   readonly description: string;
-  /** Values of its first argument. */
+  /** Values of its first argument, or commands below it. */
   readonly choices: readonly string[];
   readonly options: readonly {
     /** `-o`, `--output` */
@@ -30,7 +30,10 @@ export function renderCompletion(program: Command, shell: Shell): string {
   const commands = program.commands.map((command): Completed => ({
     name: command.name(),
     description: command.description(),
-    choices: command.registeredArguments[0]?.argChoices ?? [],
+    choices: [
+      ...command.registeredArguments[0]?.argChoices ?? [],
+      ...command.commands.map((below) => below.name()),
+    ],
     options: command.options.map((option) => ({
       flags: [option.short, option.long].filter((flag) => typeof flag === "string"),
       description: option.description,

@@ -43,7 +43,8 @@ export async function inspect(options: InspectOptions, terminal: Terminal): Prom
   try {
     const answer = await ask(options);
     terminal.write(await render(answer, options.output, terminal));
-    return (options.check || answer.kind === "Explanation") && isWrong(answer) ? 1 : 0;
+    const always = options.command.fails !== undefined;
+    return (options.check || always) && isWrong(answer) ? 1 : 0;
   } catch (error) {
     terminal.writeError(describeFailure(error, options));
     return isUsage(error, options) ? 2 : 1;
@@ -120,7 +121,7 @@ async function render(answer: Inspection, output: Output, terminal: Terminal): P
 
 /** What the agent could not read is the operator's to mend. */
 function isUsage(error: unknown, { command }: InspectOptions): boolean {
-  return command.name === "explain" && error instanceof CniError &&
+  return command.fails !== undefined && error instanceof CniError &&
     error.code === CniCode.invalidEnvironment && !UNKNOWN_OPERATION.test(error.message);
 }
 
@@ -136,6 +137,10 @@ function isWrong(answer: Inspection): boolean {
       return answer.items.some(({ state }) => state !== "Established");
     case "Explanation":
       return !answer.ok;
+    case "PolicyList":
+      return !answer.inForce || answer.items.some(({ problems }) => problems.length > 0);
+    case "PolicyExplanation":
+      return !answer.passes;
     default:
       return false;
   }

@@ -10,19 +10,22 @@ import { DEFAULT_SOCKET } from "../core/config.ts";
 export const OUTPUTS = ["table", "wide", "json", "yaml"] as const;
 export type Output = typeof OUTPUTS[number];
 
+/** An argument that a command needs. */
+export interface InspectArgument {
+  readonly name: string;
+  readonly description?: string;
+  /** Its values; none: whatever `pattern` takes. */
+  readonly choices: readonly string[];
+  readonly pattern?: RegExp;
+}
+
 /** A command. */
 export interface InspectCommand {
-  /** Also the operation's on the socket. */
+  /** Also the operation's on the socket. Of two words the first is a command, too. */
   readonly name: string;
   readonly description: string;
-  /** Its one argument. */
-  readonly argument?: {
-    readonly name: string;
-    readonly description?: string;
-    /** Its values; none: whatever `pattern` takes. */
-    readonly choices: readonly string[];
-    readonly pattern?: RegExp;
-  };
+  /** All of them are needed. */
+  readonly arguments?: readonly InspectArgument[];
   /** It can write a page for a browser. */
   readonly page?: true;
   /** It can be printed again whenever it changes. */
@@ -34,6 +37,9 @@ export interface InspectCommand {
   readonly examples: readonly (readonly [command: string, what: string])[];
 }
 
+/** An address or a prefix, or `NAMESPACE/NAME`. */
+const TARGET = /^((?=.*[.:])(?=.*[0-9a-f])[0-9a-f.:]+(\/\d{1,3})?|[a-z0-9.-]+\/[a-z0-9.-]+)$/i;
+
 /** Every command. */
 export const INSPECT_COMMANDS: readonly InspectCommand[] = [
   {
@@ -41,7 +47,7 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
     page: true,
     description: "show on one screen whether this node works",
     watch: true,
-    check: "pods cannot be attached, a peer is down, or routes differ",
+    check: "pods cannot be attached, a peer is down, routes differ, or policies are not in force",
     examples: [
       ["flock status", "everything at a glance"],
       ["flock status --check -o json", "for a script: status 1 when something is wrong"],
@@ -90,12 +96,12 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
     name: "explain",
     description:
       "explain why an address is announced or is not: every fact from its pod to the peers",
-    argument: {
+    arguments: [{
       name: "target",
       description: "an address, or a pod as NAMESPACE/NAME",
       choices: [],
-      pattern: /^((?=.*[.:])(?=.*[0-9a-f])[0-9a-f.:]+(\/\d{1,3})?|[a-z0-9.-]+\/[a-z0-9.-]+)$/i,
-    },
+      pattern: TARGET,
+    }],
     watch: true,
     fails: "a fact is broken or not known",
     examples: [
@@ -105,6 +111,52 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
         "flock explain 2001:db8:ffff::53 -o json",
         "for a script: status 1 when something is broken",
       ],
+    ],
+  },
+  {
+    name: "policies",
+    description:
+      "list the NetworkPolicies: whom they select here, what they allow, what was denied",
+    watch: true,
+    check: "what is wanted is not in force, or a part of a policy cannot be used",
+    examples: [
+      ["flock policies", "policies with their rules, then this node's pods"],
+      ["flock policies --watch", "denials as they are counted"],
+      [
+        "flock policies -o json | jq '.pods[] | select(.ingress.dropped.packets > 0) | .pod'",
+        "for a script",
+      ],
+    ],
+  },
+  {
+    name: "policies explain",
+    description: "explain whether a packet may pass, and because of which policy",
+    arguments: [
+      {
+        name: "from",
+        description: "a pod as NAMESPACE/NAME, or an address",
+        choices: [],
+        pattern: TARGET,
+      },
+      {
+        name: "to",
+        description: "a pod as NAMESPACE/NAME, or an address",
+        choices: [],
+        pattern: TARGET,
+      },
+      {
+        name: "port",
+        description: "[tcp/|udp/|sctp/] and a number or a port's name, or icmp",
+        choices: [],
+        pattern: /^((tcp|udp|sctp)\/)?[a-z0-9-]+$/i,
+      },
+    ],
+    watch: true,
+    fails: "the packet is denied",
+    examples: [
+      ["flock policies explain web/front-0 web/db-0 5432", "both directions, both families"],
+      ["flock policies explain 198.51.100.7 web/front-0 tcp/http", "a port by its name"],
+      ["flock policies explain web/db-0 2001:db8::53 udp/53", "to an address outside"],
     ],
   },
   {
@@ -119,10 +171,11 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
   {
     name: "render",
     description: "print what would be applied, and apply nothing",
-    argument: { name: "what", choices: ["bird", "routes"] },
+    arguments: [{ name: "what", choices: ["bird", "routes", "nft"] }],
     examples: [
       ["flock render bird", "BIRD's configuration, passwords hidden"],
       ["flock render routes", "links' ends, next hops and routes, as lines for ip -batch"],
+      ["flock render nft", "the packet filter's table, for nft -f"],
     ],
   },
   {
@@ -135,6 +188,7 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
 /** Options as they were given. */
 export interface InspectOptions {
   readonly command: InspectCommand;
+  /** Its arguments, a space between two. */
   readonly argument?: string;
   readonly output: Output;
   readonly socket: string;
@@ -157,36 +211,45 @@ export function parseInspectArgs(
   args: readonly string[],
   env: (name: string) => string | undefined,
 ): InspectOptions | undefined {
-  const [name, ...rest] = args;
-  const command = INSPECT_COMMANDS.find((known) => known.name === name);
+  const named = (words: number) => ({ name }: InspectCommand): boolean =>
+    name === args.slice(0, words).join(" ");
+  const [command, rest] = INSPECT_COMMANDS.some(named(2))
+    ? [INSPECT_COMMANDS.find(named(2)), args.slice(2)]
+    : [INSPECT_COMMANDS.find(named(1)), args.slice(1)];
   if (command === undefined) return undefined;
+  const needed = command.arguments ?? [];
   let output: Output = "table";
   let socket = defaultSocket(env);
   let [watch, check] = [false, false];
-  let argument: string | undefined;
+  const given: string[] = [];
   for (let at = 0; at < rest.length; at++) {
     const [word, inline] = splitOption(rest[at]!);
     const value = (): string | undefined => inline ?? rest[++at];
     if (word === "-o" || word === "--output") {
-      const given = value();
-      const format = OUTPUTS.find((known) => known === given);
+      const wanted = value();
+      const format = OUTPUTS.find((known) => known === wanted);
       if (format === undefined) return undefined;
       output = format;
     } else if (word === "--socket") socket = value() ?? "";
     else if (inline !== undefined) return undefined;
     else if (word === "--watch" && command.watch) watch = true;
     else if (word === "--check" && command.check !== undefined) check = true;
-    else if (takes(command, word) && argument === undefined) argument = word;
+    else if (takes(needed[given.length], word)) given.push(word);
     else return undefined;
   }
-  const complete = (command.argument === undefined) === (argument === undefined);
-  return complete && !(watch && check) && isPath(socket)
+  const argument = joined(given);
+  return given.length === needed.length && !(watch && check) && isPath(socket)
     ? { command, argument, output, socket, watch, check }
     : undefined;
 }
 
-/** Whether a word can be a command's argument. */
-function takes({ argument }: InspectCommand, word: string): boolean {
+/** Arguments as the agent is sent them; undefined for none. */
+export function joined(given: readonly string[]): string | undefined {
+  return given.length === 0 ? undefined : given.join(" ");
+}
+
+/** Whether a word can be this argument. */
+function takes(argument: InspectArgument | undefined, word: string): boolean {
   return argument?.choices.includes(word) || argument?.pattern?.test(word) || false;
 }
 

@@ -8,8 +8,10 @@ import { Argument, type Command, InvalidArgumentError, Option } from "commander"
 import {
   defaultSocket,
   INSPECT_COMMANDS,
+  type InspectArgument,
   type InspectCommand,
   type InspectOptions,
+  joined,
   OUTPUTS,
 } from "./inspect_commands.ts";
 
@@ -19,18 +21,22 @@ Exit status: 0 success; 1 it failed, as when no agent answers; 2 usage.`;
 /**
  * Adds the commands.
  *
- * @param add makes a command of a name and a description
+ * @param add makes a command of a name and a description, below another one or the program
  */
 export function addInspectCommands(
-  add: (name: string, description: string) => Command,
+  add: (name: string, description: string, below?: Command) => Command,
   env: (name: string) => string | undefined,
   run: (options: InspectOptions) => Promise<void>,
 ): void {
+  const commands = new Map<string, Command>();
   for (const known of INSPECT_COMMANDS) {
-    const command = add(known.name, known.description);
-    if (known.argument !== undefined) {
-      command.addArgument(argumentOf(known.argument));
-    }
+    const [first = "", second] = known.name.split(" ");
+    const parent = second === undefined ? undefined : commands.get(first);
+    // Options that both have are the one's that they come after.
+    parent?.enablePositionalOptions().helpCommand(false);
+    const command = add(second ?? first, known.description, parent);
+    commands.set(known.name, command);
+    for (const argument of known.arguments ?? []) command.addArgument(argumentOf(argument));
     addInspectOptions(command, env);
     if (known.watch) {
       command.addOption(
@@ -52,7 +58,7 @@ export function addInspectCommands(
       const given = command.opts<Partial<Omit<InspectOptions, "command">>>();
       await run({
         command: known,
-        argument: command.args[0],
+        argument: joined(command.args),
         output: given.output ?? "table",
         socket: given.socket ?? "",
         watch: given.watch ?? false,
@@ -64,7 +70,7 @@ export function addInspectCommands(
 }
 
 function argumentOf(
-  { name, description, choices, pattern }: NonNullable<InspectCommand["argument"]>,
+  { name, description, choices, pattern }: InspectArgument,
 ): Argument {
   const argument = new Argument(`<${name}>`, description);
   if (pattern === undefined) return argument.choices([...choices]);

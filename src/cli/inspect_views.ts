@@ -16,6 +16,7 @@ import type {
   VersionInfo,
 } from "../core/inspection.ts";
 import { viewExplanation } from "./explain_view.ts";
+import { viewPolicies, viewPolicyExplanation } from "./policy_views.ts";
 import { viewStatus } from "./status_view.ts";
 import { type Cell, renderTable, withoutControls } from "./table.ts";
 
@@ -48,6 +49,10 @@ export function viewInspection(answer: Inspection, options: ViewOptions): string
       return viewVersion(answer, options);
     case "Explanation":
       return viewExplanation(answer, options.colour);
+    case "PolicyList":
+      return viewPolicies(answer, options);
+    case "PolicyExplanation":
+      return viewPolicyExplanation(answer, options.colour);
     case "Page":
       return answer.html;
   }
@@ -249,7 +254,8 @@ function valueText(value: ConfigItem["value"]): string {
   return String(value);
 }
 
-function omittedLine(omitted: number | undefined): string {
+/** Tells of what an answer leaves out. */
+export function omittedLine(omitted: number | undefined): string {
   return omitted === undefined ? "" : `… and ${omitted} more, which are not shown\n`;
 }
 

@@ -102,8 +102,8 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
     .configureHelp({ showGlobalOptions: false })
     .exitOverride();
   /** Adds a command that takes no arguments, only options. */
-  const command = (name: string, description: string): Command =>
-    program.command(name).description(description).allowExcessArguments(false).exitOverride();
+  const command = (name: string, description: string, below = program): Command =>
+    below.command(name).description(description).allowExcessArguments(false).exitOverride();
 
   const agent = command("agent", "run the node agent (the DaemonSet's entry point)");
   for (const { name, variable, value, fallback, help } of AGENT_FLAGS) {
@@ -241,7 +241,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
       );
     });
   addInspectCommands(
-    (name, description) => checked(command(name, description)),
+    (name, description, below) => checked(command(name, description, below)),
     environment,
     async (options) => setStatus(await programs.inspect(options)),
   );

@@ -8,8 +8,10 @@ import { since, type ViewOptions } from "./inspect_views.ts";
 import { type Cell, renderFacts, type Tone, toned } from "./table.ts";
 
 /** True when everything is as it should be. */
-export function isHealthy({ ready, peers, differences, bird, nodeConfig }: Status): boolean {
-  return ready && nodeConfig.accepted && bird.running && bird.applied &&
+export function isHealthy(status: Status): boolean {
+  const { ready, peers, differences, bird, nodeConfig, policies } = status;
+  return ready && policies?.inForce !== false && nodeConfig.accepted && bird.running &&
+    bird.applied &&
     peers.established === peers.total && differences.computed &&
     differences.count === 0;
 }
@@ -46,6 +48,7 @@ export function viewStatus(status: Status, { wide, colour, now }: ViewOptions): 
         ),
     ],
     ["Anycast", `${anycast.announced ?? "an unknown number"} of ${anycast.total} announced`],
+    ["Policies", policiesCell(status.policies)],
     ["Drained", drainCell(status.drain, now)],
     ["Differences", differencesCell(status)],
     ...differences.first.map((text) => ["", { text, tone: "bad" }] as const),
@@ -104,6 +107,17 @@ function drainCell({ phase, since: at, withdrawsAt }: Status["drain"], now: Date
     case "withdrawn":
       return { text: `yes${ago}: no anycast address is announced (flock undrain)`, tone: "warn" };
   }
+}
+
+function policiesCell(policies: Status["policies"]): Cell {
+  if (policies === undefined) return "not known";
+  const { total, selectedPods, inForce, error } = policies;
+  const what = `${total}, about ${selectedPods} of the pods`;
+  if (inForce) return { text: `${total === 0 ? "none" : what}: in force`, tone: "good" };
+  return {
+    text: `${what}: not in force: ${error ?? "not made yet"} (flock policies)`,
+    tone: "bad",
+  };
 }
 
 function differencesCell({ differences: { computed, count }, settled }: Status): Cell {
