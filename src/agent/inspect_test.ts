@@ -23,6 +23,7 @@ import type {
 import { parseNodeConfig } from "../core/node_config.ts";
 import { ownState } from "../core/own_state.ts";
 import type { IpRoute } from "../core/ip_state.ts";
+import type { PolicyState } from "../core/policy_view.ts";
 import { BirdAbsentError } from "../io/birdc.ts";
 import { configureLog, log } from "../log.ts";
 import { inspectOperations, type InspectOptions } from "./inspect.ts";
@@ -50,6 +51,7 @@ class Fixture {
   phase: "none" | "withdrawn" = "none";
   planned = true;
   absent = false;
+  policies: PolicyState = { world: undefined, selections: [], inForce: false, error: undefined };
   session: Partial<BirdSession> = {};
   /** What the kernel has, beside what is wanted of links. */
   routes: Partial<IpRoute>[] = [
@@ -141,6 +143,7 @@ class Fixture {
       speaker: { state: { applied: true } },
       bgpInput: { last: undefined, leftOut: [], waitingFor: undefined },
       drain: { status: { phase: this.phase } },
+      policies: { ...this.policies, render: () => "add table inet flock\n" },
     };
   }
 }
@@ -161,6 +164,23 @@ Deno.test("status tells of a healthy node that it is one", async () => {
   });
   assertEquals(status.bird.routerId, "198.51.100.11");
   assertEquals(status.source.directory, "/m");
+});
+
+Deno.test("status counts the pods that policies are about", async () => {
+  const f = new Fixture();
+  assertEquals((await f.ask<Status>("status")).policies, {
+    total: 0,
+    selectedPods: 0,
+    inForce: false,
+    error: undefined,
+  });
+  const link = (n: number, podName: string, ingress?: []) =>
+    ({ hostIfname: `flock${n}`, namespace: "web", podName, mode: "enforce", ingress }) as const;
+  // A pod with two links is one pod.
+  const selections = [link(1, "a", []), link(2, "a", []), link(3, "b"), link(4, "c", [])];
+  f.policies = { ...f.policies, selections, error: "nft is away" };
+  const { policies } = await f.ask<Status>("status");
+  assertEquals([policies?.selectedPods, policies?.error], [2, "nft is away"]);
 });
 
 Deno.test("status tells what is wrong", async () => {
@@ -304,8 +324,17 @@ Deno.test("render gives lines of ip, refuses what it does not know, and waits fo
   ]);
   const nft = await assertRejects(() => f.ask("render", "nft"), CniError);
   assertEquals([nft.code, nft.message], [
+    11,
+    "Cannot render the packet filter's rules: caches are not in sync yet",
+  ]);
+  const world = { pods: [], namespaces: new Map(), policies: [], nodes: new Map() };
+  f.policies = { world, selections: [], inForce: true, error: undefined };
+  const rules = await f.ask<Rendered>("render", "nft");
+  assertEquals([rules.text, rules.inForce], ["add table inet flock\n", true]);
+  const other = await assertRejects(() => f.ask("render", "nfs"), CniError);
+  assertEquals([other.code, other.message], [
     4,
-    'Cannot render "nft": it is neither "bird" nor "routes"',
+    'Cannot render "nfs": it is none of "bird", "routes" and "nft"',
   ]);
 });
 

@@ -78,12 +78,14 @@ Deno.test("docs: cmd-inspect.md has every command and every option, with the def
   const section = /<!-- commands: .*?-->(.*)<!-- \/commands -->/s.exec(page)?.[1] ?? "";
   assertEquals(
     rowsOf(section).slice(1).map(([command, watch, check]) => [command, watch, check]),
-    INSPECT_COMMANDS.flatMap(({ name, argument, watch, check = "" }) =>
-      (argument?.pattern ? ["TARGET"] : argument?.choices ?? [""]).map((choice) => [
-        `\`flock ${`${name} ${choice}`.trim()}\``,
-        watch ? "yes" : "",
-        check,
-      ])
+    INSPECT_COMMANDS.flatMap(({ name, arguments: wanted = [], watch, check = "" }) =>
+      (wanted[0]?.pattern === undefined
+        ? wanted[0]?.choices ?? [""]
+        : [wanted.map((one) => one.name.toUpperCase()).join(" ")]).map((choice) => [
+          `\`flock ${`${name} ${choice}`.trim()}\``,
+          watch ? "yes" : "",
+          check,
+        ])
     ),
   );
   const listed = new Map(
@@ -189,8 +191,9 @@ Deno.test("docs: failure-scenarios.md names only tests that exist", async () => 
 
 /** What a command's `--help` prints. */
 async function helpOf(command: string): Promise<string> {
+  const main = new URL("main.ts", ROOT).pathname;
   const { stdout, success } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", "-A", new URL("main.ts", ROOT).pathname, command, "--help"],
+    args: ["run", "--quiet", "-A", main, ...command.split(" "), "--help"],
     env: { NO_COLOR: "1" },
   }).output();
   assert(success);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { Command, CommanderError } from "commander";
 import { INSPECT_COMMANDS, type InspectOptions, parseInspectArgs } from "./inspect_commands.ts";
 import { addInspectCommands } from "./inspect_program.ts";
@@ -16,8 +16,8 @@ async function properly(args: readonly string[], env: Env): Promise<InspectOptio
   const quiet = { writeOut: () => {}, writeErr: () => {} };
   const program = new Command("flock").exitOverride().configureOutput(quiet);
   addInspectCommands(
-    (name) =>
-      program.command(name).allowExcessArguments(false).exitOverride().configureOutput(quiet),
+    (name, _, below = program) =>
+      below.command(name).allowExcessArguments(false).exitOverride().configureOutput(quiet),
     (name) => env[name],
     (options) => {
       found = options;
@@ -33,11 +33,15 @@ async function properly(args: readonly string[], env: Env): Promise<InspectOptio
 }
 
 const WELL_FORMED: readonly (readonly [args: string, env?: Env])[] = [
-  ...INSPECT_COMMANDS.map(({ name, argument }) =>
-    [
-      [name, argument?.pattern ? "2001:db8::53" : argument?.choices[0]].filter(Boolean).join(" "),
-    ] as const
-  ),
+  ...INSPECT_COMMANDS.map(({ name, arguments: wanted = [] }) => {
+    const words = wanted.map(({ name, pattern, choices }) =>
+      pattern === undefined ? choices[0] : name === "port" ? "tcp/80" : "2001:db8::53"
+    );
+    return [[name, ...words].join(" ")] as const;
+  }),
+  ["policies explain web/a 198.51.100.7 icmp --watch"],
+  ["policies explain -o json web/a db/b tcp/http --socket /a"],
+  ["policies --check -o yaml"],
   ["explain web/a-0.b --watch"],
   ["explain -o json 198.51.100.7/32"],
   ["status -o json"],
@@ -54,7 +58,8 @@ for (const [args, env = {}] of WELL_FORMED) {
   Deno.test(`flock ${args} means the same both ways (${Object.keys(env)})`, async () => {
     const fast = parseInspectArgs(args.split(" "), (name) => env[name]);
     assertEquals(fast, await properly(args.split(" "), env));
-    assertEquals(fast?.command.name, args.split(" ")[0]);
+    assert(args.startsWith(fast?.command.name ?? "nothing"));
+    assertEquals(args.includes("policies explain"), fast?.command.name === "policies explain");
   });
 }
 
@@ -74,7 +79,13 @@ Deno.test("parseInspectArgs() leaves to the command line proper what that refuse
     "explain :",
     "explain web/a 198.51.100.7",
     "render",
-    "render nft",
+    "render nfs",
+    "policies explain",
+    "policies explain web/a db/b",
+    "policies explain web/a db/b 80 81",
+    "policies explain web db/b 80",
+    "policies explain web/a db/b 80 --check",
+    "policies explains",
     "render bird routes",
     "render bird --watch",
     "statu",
@@ -89,4 +100,15 @@ Deno.test("parseInspectArgs() leaves to the command line proper what that refuse
     assertEquals(parseInspectArgs(args.split(" "), () => undefined), undefined, args);
   }
   assertEquals(parseInspectArgs(["status"], () => "rel"), undefined);
+});
+
+Deno.test("options may stand before the second word of a command's name", async () => {
+  const words = "policies -o json --socket /a explain -o yaml web/a db/b 80".split(" ");
+  const options = await properly(words, {});
+  assertEquals([options?.command.name, options?.output, options?.socket, options?.argument], [
+    "policies explain",
+    "yaml",
+    "/a",
+    "web/a db/b 80",
+  ]);
 });

@@ -32,8 +32,8 @@ export function addInspectCommands(
   for (const known of INSPECT_COMMANDS) {
     const [first = "", second] = known.name.split(" ");
     const parent = second === undefined ? undefined : commands.get(first);
-    // Options that both have are the one's that they come after.
-    parent?.enablePositionalOptions().helpCommand(false);
+    // An option that both have is the one's that it comes after; the program has to leave it to them.
+    parent?.helpCommand(false).enablePositionalOptions().parent?.enablePositionalOptions();
     const command = add(second ?? first, known.description, parent);
     commands.set(known.name, command);
     for (const argument of known.arguments ?? []) command.addArgument(argumentOf(argument));
@@ -55,7 +55,12 @@ export function addInspectCommands(
     }
     command.addHelpText("after", helpText(known));
     command.action(async () => {
-      const given = command.opts<Partial<Omit<InspectOptions, "command">>>();
+      // Options may also stand before the second word of a command's name.
+      const given: Partial<Omit<InspectOptions, "command">> = {
+        ...command.opts(),
+        ...parent && givenTo(parent),
+        ...givenTo(command),
+      };
       await run({
         command: known,
         argument: joined(command.args),
@@ -67,6 +72,13 @@ export function addInspectCommands(
       });
     });
   }
+}
+
+/** Options of a command that are on the command line. */
+function givenTo(command: Command): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(command.opts()).filter(([name]) => command.getOptionValueSource(name) === "cli"),
+  );
 }
 
 function argumentOf(

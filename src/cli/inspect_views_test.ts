@@ -242,6 +242,7 @@ const STATUS: Status = {
   peers: { total: 1, established: 1 },
   anycast: { total: 0, announced: 0 },
   drain: { phase: "none" },
+  policies: { total: 2, selectedPods: 3, inForce: true },
   differences: { computed: true, count: 0, first: [] },
   problems: [],
 };
@@ -260,6 +261,7 @@ Deno.test("status is short where all is well, and tells what is not", () => {
     BIRD         2.0.12, router id 198.51.100.11
     Peers        1 of 1 established
     Anycast      0 of 0 announced
+    Policies     2, about 3 of the pods: in force
     Drained      no
     Differences  none
     `),
@@ -283,12 +285,17 @@ Deno.test("status is short where all is well, and tells what is not", () => {
       "Differences  1 (flock routes)\n             x: the kernel does not have it\n",
     ],
     [{ differences: { computed: false, count: 0, first: [] } }, "Differences  not known: "],
+    [
+      { policies: { total: 2, selectedPods: 3, inForce: false, error: "nft is away" } },
+      "Policies     2, about 3 of the pods: not in force: nft is away (flock policies)",
+    ],
   ];
   for (const [change, words] of cases) {
     const status = { ...STATUS, ...change };
     assertStringIncludes(view(status), words);
     assertEquals(isHealthy(status), false, words);
   }
+  assertStringIncludes(view({ ...STATUS, policies: undefined }), "Policies     not known\n");
   const at = "2026-01-01T23:59:00Z";
   const logged = { ...STATUS, problems: [{ at, level: "warn", message: "Could not" }] } as const;
   assertStringIncludes(view(logged), "Last in the log\n  1m ago: Could not\n");

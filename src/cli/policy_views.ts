@@ -118,6 +118,7 @@ function podRow(
 
 function namesCell({ policies, policiesOmitted = 0 }: PolicyPodDirection, wide: boolean): Cell {
   if (policies === undefined) return { text: "-", tone: "faint" };
+  if (policies.length === 0) return { text: "pod not known", tone: "bad" };
   const shown = wide ? policies : policies.slice(0, MAX_NAMES);
   const more = policies.length - shown.length + policiesOmitted;
   return shown.join(",") + (more === 0 ? "" : ` +${more}`);

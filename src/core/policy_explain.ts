@@ -4,7 +4,13 @@
  *
  * @module
  */
-import { type Judgement, type PolicyName, type PolicyWorld, verdict } from "./policy.ts";
+import {
+  type Direction,
+  type Judgement,
+  type PolicyName,
+  type PolicyWorld,
+  verdict,
+} from "./policy.ts";
 import type {
   PolicyEnd,
   PolicyExplanation,
@@ -13,7 +19,7 @@ import type {
 } from "./policy_inspection.ts";
 import { type AskedPacket, packetsOf, parsePolicyQuestion } from "./policy_question.ts";
 import { type PolicyState, qualified } from "./policy_view.ts";
-import { namesText, type PolicyDirection, ruleText } from "./policy_words.ts";
+import { namesText, ruleText } from "./policy_words.ts";
 
 /** Most ways that are explained: many pods may share an address. */
 const MAX_PATHS = 100;
@@ -81,7 +87,7 @@ function endOf(address: string, pod: AskedPacket["toPod"], { nodes }: PolicyWorl
 }
 
 function judgementOf(
-  direction: PolicyDirection,
+  direction: Direction,
   judgement: Judgement,
   packet: AskedPacket,
   { node, state: { world, selections } }: ExplainPolicyInput,
@@ -123,7 +129,7 @@ function policiesOf(judgement: Judgement): readonly PolicyName[] {
 }
 
 function judgementText(
-  direction: PolicyDirection,
+  direction: Direction,
   judgement: Judgement,
   pod: AskedPacket["toPod"],
   world: PolicyWorld,

@@ -63,7 +63,10 @@ export interface PolicyPodItem {
 }
 
 export interface PolicyPodDirection {
-  /** Policies of its namespace that select it; absent: none does, and everything passes. */
+  /**
+   * Policies of its namespace that select it; absent: none does, and everything passes; empty: the pod is
+   * not known any more, and everything is denied.
+   */
   readonly policies?: readonly string[];
   readonly policiesOmitted?: number;
   /** Denied, and dropped. */

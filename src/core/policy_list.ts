@@ -4,7 +4,7 @@
  * @module
  */
 import type { NetworkPolicy } from "./network_policy.ts";
-import type { PolicyName } from "./policy.ts";
+import type { Direction, PolicyName } from "./policy.ts";
 import { type Count, countsByLink, type LinkCounter, type LinkCounts } from "./policy_counters.ts";
 import type {
   PolicyItem,
@@ -12,8 +12,9 @@ import type {
   PolicyPodDirection,
   PolicyPodItem,
 } from "./policy_inspection.ts";
-import { type PolicyState, qualified, type SelectedLink } from "./policy_view.ts";
-import { type PolicyDirection, ruleText, selectorText } from "./policy_words.ts";
+import type { PolicySelection } from "./policy_ruleset.ts";
+import { type PolicyState, qualified } from "./policy_view.ts";
+import { ruleText, selectorText } from "./policy_words.ts";
 
 /** Characters that parts of an answer may have as JSON: a line on the socket holds 1 MiB. */
 const MAX_ITEMS = 500_000;
@@ -80,13 +81,13 @@ function policyItem(policy: NetworkPolicy, pods: ReadonlySet<string> | undefined
   };
 }
 
-function rulesOf(direction: PolicyDirection, policy: NetworkPolicy): Taken<string> | undefined {
+function rulesOf(direction: Direction, policy: NetworkPolicy): Taken<string> | undefined {
   const rules = policy[direction];
   return rules && takeWithin(MAX_RULES, rules, (rule) => ruleText(direction, rule));
 }
 
 function podItem(
-  link: SelectedLink,
+  link: PolicySelection,
   counts: LinkCounts | undefined,
 ): PolicyPodItem {
   const { hostIfname, mode, ingress, egress } = link;
@@ -110,7 +111,7 @@ function podDirection(
 }
 
 /** Names of the pods that each policy selects, by the policy's qualified name. */
-function podsByPolicy(selections: readonly SelectedLink[]): ReadonlyMap<string, Set<string>> {
+function podsByPolicy(selections: readonly PolicySelection[]): ReadonlyMap<string, Set<string>> {
   const byPolicy = new Map<string, Set<string>>();
   for (const { ingress = [], egress = [], podName } of selections) {
     for (const policy of [...ingress, ...egress]) {
@@ -148,7 +149,7 @@ function takeWithin(
   return omitted === 0 ? { taken } : { taken, omitted };
 }
 
-function podOf({ namespace, podName }: SelectedLink): string {
+function podOf({ namespace, podName }: PolicySelection): string {
   return qualified({ namespace, name: podName });
 }
 

@@ -7,7 +7,14 @@
 import { FAMILIES, type Family, FAMILY_NAMES, formatAddress, parseAddress } from "./cidr.ts";
 import { messageOf } from "./errors.ts";
 import type { PortProtocol } from "./network_policy.ts";
-import type { Endpoint, Packet, PolicyPod, PolicyWorld } from "./policy.ts";
+import {
+  type Endpoint,
+  endpointOf,
+  ownersOf,
+  type Packet,
+  type PolicyPod,
+  type PolicyWorld,
+} from "./policy.ts";
 import { qualified } from "./policy_view.ts";
 import { quote } from "./quote.ts";
 
@@ -127,13 +134,13 @@ interface End {
   readonly pod?: PolicyPod;
 }
 
-function endsOf(end: QuestionEnd, { pods, policies }: PolicyWorld): readonly End[] {
+function endsOf(end: QuestionEnd, world: PolicyWorld): readonly End[] {
   if (end.kind === "address") {
     const at = { [end.family]: end.address };
-    // An address of a pod with its node's network is its node's, and any such pod's.
-    const owners = pods.filter((pod) => !pod.hostNetwork && pod.addresses.includes(end.address));
+    const owners = ownersOf(world, end.address);
     return owners.length === 0 ? [{ at }] : owners.map((pod) => ({ at, pod }));
   }
+  const { pods, policies } = world;
   const pod = pods.find(({ namespace, name }) => namespace === end.namespace && name === end.name);
   if (pod === undefined) {
     throw new RangeError(
@@ -141,9 +148,8 @@ function endsOf(end: QuestionEnd, { pods, policies }: PolicyWorld): readonly End
         (policies.length === 0 ? " (while there is no NetworkPolicy, only this node's pods)" : ""),
     );
   }
-  const first = (family: Family): string | undefined =>
-    pod.addresses.find((address) => address.includes(":") === (family === "ipv6"));
-  return [{ at: { ipv6: first("ipv6"), ipv4: first("ipv4") }, pod }];
+  const [ipv6, ipv4] = FAMILIES.map((family) => endpointOf(pod, family)?.address);
+  return [{ at: { ipv6, ipv4 }, pod }];
 }
 
 /** Policies judge a pod by its link; one with its node's network has none. */

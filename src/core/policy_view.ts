@@ -4,24 +4,14 @@
  *
  * @module
  */
-import type { PolicyName, PolicyWorld } from "./policy.ts";
-
-/** One attachment's part in policies. */
-export interface SelectedLink {
-  readonly hostIfname: string;
-  readonly namespace: string;
-  readonly podName: string;
-  readonly mode: "enforce" | "audit";
-  /** Policies that select it, in the order of their names; undefined: not isolated in that direction. */
-  readonly ingress?: readonly PolicyName[];
-  readonly egress?: readonly PolicyName[];
-}
+import type { PolicyWorld } from "./policy.ts";
+import type { PolicySelection } from "./policy_ruleset.ts";
 
 /** Policies as they are enforced. */
 export interface PolicyState {
   /** What was computed last, of which the selections are; undefined: nothing so far. */
   readonly world: PolicyWorld | undefined;
-  readonly selections: readonly SelectedLink[];
+  readonly selections: readonly PolicySelection[];
   /** What the source delivered last is in the kernel. */
   readonly inForce: boolean;
   /** Why not, when that failed. */
@@ -36,6 +26,6 @@ export function qualified(
 }
 
 /** True when some policy is about it. */
-export function isSelected({ ingress, egress }: SelectedLink): boolean {
+export function isSelected({ ingress, egress }: PolicySelection): boolean {
   return ingress !== undefined || egress !== undefined;
 }

@@ -6,9 +6,7 @@
 import { formatPrefix } from "./cidr.ts";
 import type { LabelRequirement, LabelSelector } from "./label_selector.ts";
 import type { PolicyPeer, PolicyPort, PolicyRule } from "./network_policy.ts";
-
-/** Of a packet, as seen from the pod. */
-export type PolicyDirection = "ingress" | "egress";
+import type { Direction } from "./policy.ts";
 
 /** Longest text of one selector, and most peers or ports of a rule that are told. */
 const MAX_SELECTOR = 300;
@@ -43,7 +41,7 @@ export function peerText(peer: PolicyPeer): string {
 }
 
 /** A rule: `from pods app=web of this namespace or 10.0.0.0/8, on tcp/80 or udp/53`. */
-export function ruleText(direction: PolicyDirection, { peers, ports }: PolicyRule): string {
+export function ruleText(direction: Direction, { peers, ports }: PolicyRule): string {
   const [word, all, none] = direction === "ingress"
     ? ["from", "from everybody", "from nobody: no entry of it can be used"]
     : ["to", "to everybody", "to nobody: no entry of it can be used"];

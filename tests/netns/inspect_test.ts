@@ -169,9 +169,11 @@ testWith(
     });
 
     await t.step("every command prints every form", async () => {
-      for (const { name, argument } of INSPECT_COMMANDS) {
-        const value = argument?.pattern ? ANY6 : argument?.choices[0] ?? "";
-        const command = `${name} ${value}`.trim();
+      for (const { name, arguments: wanted = [] } of INSPECT_COMMANDS) {
+        const words = wanted.map(({ name, pattern, choices }) =>
+          pattern === undefined ? choices[0] : name === "port" ? "80" : ANY6
+        );
+        const command = [name, ...words].join(" ");
         for (const output of OUTPUTS) {
           const { code, stdout, stderr } = await flock(node, `${command} -o ${output}`);
           assertEquals([code, stderr], [0, ""], `${command} -o ${output}`);
