@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { takeWithin } from "./answer_size.ts";
 import {
   type Direction,
   type Judgement,
@@ -21,8 +22,8 @@ import { type AskedPacket, packetsOf, parsePolicyQuestion } from "./policy_quest
 import { type PolicyState, qualified } from "./policy_view.ts";
 import { namesText, ruleText } from "./policy_words.ts";
 
-/** Most ways that are explained: many pods may share an address. */
-const MAX_PATHS = 100;
+/** Characters of the ways that are explained: many pods may share an address. */
+const MAX_PATHS = 800_000;
 /** Most policies that are named of those that deny. */
 const MAX_POLICIES = 50;
 
@@ -43,6 +44,7 @@ export function explainPolicies(text: string, input: ExplainPolicyInput): Policy
   const { world, inForce, error } = input.state;
   const packets = packetsOf(parsePolicyQuestion(text), world);
   const paths = packets.map((packet) => pathOf(packet, input));
+  const { taken, omitted } = takeWithin(MAX_PATHS, paths);
   const [from = "", to = "", port = ""] = text.split(" ").filter((word) => word !== "");
   return {
     kind: "PolicyExplanation",
@@ -53,8 +55,8 @@ export function explainPolicies(text: string, input: ExplainPolicyInput): Policy
     to,
     port,
     passes: paths.every((path) => path.passes),
-    items: paths.slice(0, MAX_PATHS),
-    ...(paths.length > MAX_PATHS ? { omitted: paths.length - MAX_PATHS } : {}),
+    items: taken,
+    omitted,
   };
 }
 

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { type Taken, takeWithin } from "./answer_size.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import type { Direction, PolicyName } from "./policy.ts";
 import { type Count, countsByLink, type LinkCounter, type LinkCounts } from "./policy_counters.ts";
@@ -121,32 +122,6 @@ function podsByPolicy(selections: readonly PolicySelection[]): ReadonlyMap<strin
     }
   }
   return byPolicy;
-}
-
-/** Items that fit into an answer. */
-interface Taken<T> {
-  readonly taken: readonly T[];
-  readonly omitted?: number;
-}
-
-function takeWithin<T>(most: number, items: readonly T[]): Taken<T>;
-function takeWithin<T, U>(most: number, items: readonly T[], make: (item: T) => U): Taken<U>;
-/** The first items as long as they fit; there is always one. */
-function takeWithin(
-  most: number,
-  items: readonly unknown[],
-  make: (item: unknown) => unknown = (item) => item,
-): Taken<unknown> {
-  const taken: unknown[] = [];
-  let left = most;
-  for (const item of items) {
-    const made = make(item);
-    left -= JSON.stringify(made).length + 1;
-    if (left < 0 && taken.length > 0) break;
-    taken.push(made);
-  }
-  const omitted = items.length - taken.length;
-  return omitted === 0 ? { taken } : { taken, omitted };
 }
 
 function podOf({ namespace, podName }: PolicySelection): string {

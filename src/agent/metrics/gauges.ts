@@ -1,6 +1,6 @@
 /**
  * What is read when metrics are asked for: the node's state as the agent knows it. Reading changes nothing
- * and starts no process; what is read of BIRD is in `bird_gauges.ts`.
+ * and starts no process; what is read of BIRD is in `bird_gauges.ts`, of policies in `policy_gauges.ts`.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import type { OwnState } from "../../core/own_objects.ts";
 import { freeAddresses } from "../../core/pools.ts";
 import { addBirdGauges, type BirdGaugeSources } from "./bird_gauges.ts";
 import { type Adders, type Put, readAdders } from "./gauge_kit.ts";
+import { addPolicyGauges, type PolicyGaugeSources } from "./policy_gauges.ts";
 import type { RouteCounters } from "../kernel_sync.ts";
 import type { NodeState } from "../node_state.ts";
 import type { Turns } from "../turns.ts";
@@ -20,7 +21,7 @@ import type { Turns } from "../turns.ts";
 const FAMILIES = ["ipv6", "ipv4"] as const satisfies readonly Family[];
 
 /** Where the numbers come from. */
-export interface GaugeSources extends BirdGaugeSources {
+export interface GaugeSources extends BirdGaugeSources, PolicyGaugeSources {
   readonly node: Pick<NodeState, "config" | "error" | "nodePrefixes" | "reserved">;
   readonly attachments: () => readonly Attachment[];
   readonly source: { readonly synced: boolean };
@@ -46,6 +47,7 @@ export function addGauges(registry: Registry, sources: GaugeSources): void {
   addAddresses(add, sources);
   addRoutes(add, sources);
   addBirdGauges(add, sources);
+  addPolicyGauges(add, sources);
 }
 
 function addState(

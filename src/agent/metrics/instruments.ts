@@ -16,11 +16,17 @@ const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS"] as const;
 const LEAK_SOURCES = ["cni_gc", "api", "unfinished"] as const;
 export type LeakSource = typeof LEAK_SOURCES[number];
 
+/** What comes of having the packet filter take a change. */
+const POLICY_RESULTS = ["ok", "failed"] as const;
+export type PolicyResult = typeof POLICY_RESULTS[number];
+
 /** Upper bounds in seconds: an ADD takes 5 to 15 ms and is given up after 30 s. */
 const REQUEST_BUCKETS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
 /** A change is 2 to 5 ms from the kernel. */
 const TRANSITION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5];
 const TURN_BUCKETS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60];
+/** A label is 20 ms from the kernel, a table of a thousand policies 2 s. */
+const POLICY_BUCKETS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
 const RELOAD_BUCKETS = [0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 2, 5];
 
 /** The instruments of one agent. */
@@ -34,6 +40,7 @@ export class Instruments {
   readonly #transitions: Histogram<"transition">;
   readonly #turns: Histogram<"loop">;
   readonly #gaps: Counter;
+  readonly #policyApplies: Histogram<"result">;
 
   constructor(registry: Registry) {
     const registers = [registry];
@@ -93,6 +100,14 @@ export class Instruments {
       help: "Times that events of the kernel may have been missed, and everything was read again.",
       registers,
     });
+    this.#policyApplies = new Histogram({
+      name: "flock_netpol_apply_duration_seconds",
+      help:
+        "Time from a change that policies rest on to the packet filter's having it, or failing.",
+      labelNames: ["result"],
+      buckets: POLICY_BUCKETS,
+      registers,
+    });
     // Present from the start: a rate needs a first value.
     for (const command of VERBS) {
       this.#requests.inc({ command, code: "0" }, 0);
@@ -100,6 +115,7 @@ export class Instruments {
     }
     for (const source of LEAK_SOURCES) this.#leaks.inc({ source }, 0);
     for (const result of RELOAD_RESULTS) this.#reloads.inc({ result }, 0);
+    for (const result of POLICY_RESULTS) this.#policyApplies.zero({ result });
     for (const transition of TRANSITIONS) this.#transitions.zero({ transition });
   }
 
@@ -139,6 +155,11 @@ export class Instruments {
 
   turn(loop: string, seconds: number): void {
     this.#turns.observe({ loop }, seconds);
+  }
+
+  /** The packet filter was changed, or could not be. */
+  policyApply(result: PolicyResult, seconds: number): void {
+    this.#policyApplies.observe({ result }, seconds);
   }
 
   gap(): void {
