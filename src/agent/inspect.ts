@@ -68,7 +68,7 @@ export interface InspectOptions extends FactSources {
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
   readonly bgpInput: Pick<BgpInput, "last" | "leftOut" | "waitingFor">;
   readonly drain: { readonly status: DrainView };
-  readonly policies: PolicyState & { render(): string };
+  readonly policies: PolicyState & { render(): string | undefined };
 }
 
 /** The operations, by name. */

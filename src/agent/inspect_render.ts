@@ -54,13 +54,14 @@ export async function renderedOf(options: InspectOptions, what: string): Promise
     }
     case "nft": {
       const { policies } = options;
-      if (policies.world === undefined) {
+      const text = policies.render();
+      if (text === undefined) {
         throw new CniError(
           CniCode.tryAgainLater,
           "Cannot render the packet filter's rules: caches are not in sync yet",
         );
       }
-      return { kind: "Rendered", what, text: policies.render(), inForce: policies.inForce };
+      return { kind: "Rendered", what, text, inForce: policies.inForce };
     }
     default:
       throw new CniError(

@@ -143,7 +143,10 @@ class Fixture {
       speaker: { state: { applied: true } },
       bgpInput: { last: undefined, leftOut: [], waitingFor: undefined },
       drain: { status: { phase: this.phase } },
-      policies: { ...this.policies, render: () => "add table inet flock\n" },
+      policies: {
+        ...this.policies,
+        render: () => this.policies.world && "add table inet flock\n",
+      },
     };
   }
 }

@@ -39,6 +39,7 @@ import { explainOperations } from "./explain.ts";
 import { serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { inspectOperations } from "./inspect.ts";
+import { policyOperations } from "./inspect_policies.ts";
 import { KernelSync } from "./kernel_sync.ts";
 import { AgentMetrics } from "./metrics/metrics.ts";
 import { isAnnounced, NodeCondition } from "./node_condition.ts";
@@ -47,11 +48,13 @@ import { createPage, inspectAll, pageOperations } from "./page.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
 import { withPodEvents } from "./pod_events.ts";
 import { PolicyEnforcer } from "./policies.ts";
+import { EnforcedState } from "./policy_state.ts";
 import { PodNetwork } from "./pod_network.ts";
 import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalReport } from "./refusals.ts";
 import { cniOperations, createHandler } from "./server.ts";
+import { SharedLook } from "./shared_look.ts";
 import { createTracing } from "./tracing.ts";
 import { Turns } from "./turns.ts";
 
@@ -103,6 +106,7 @@ export async function runAgent(
   const support = await probeNexthops();
   const ip = createIp(runCommand, { nexthops: support !== "none" });
   const birdc = createBirdc({ socket: birdSocket });
+  const nft = createNft();
   const node = new NodeState(nodeName, stateDir);
   node.kernel = await ip.observe({ aliases: true });
   if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
@@ -134,8 +138,9 @@ export async function runAgent(
   });
   const policies: PolicyEnforcer = new PolicyEnforcer({
     ...{ source, store, node, nodeName, turns },
-    nft: createNft(),
+    nft,
     intervalMs: settings.routeReconcileIntervalMs,
+    onApply: (result, seconds) => instruments.policyApply(result, seconds),
   });
   const speaker = stack.use(
     new BgpSpeaker({
@@ -252,6 +257,8 @@ export async function runAgent(
     bgpInput,
     drain,
     changes,
+    nft,
+    policies: new EnforcedState({ policies, node, nodeName }),
   };
   const page = createPage(() => inspectAll(inspected), () => new Date());
   const operations = {
@@ -259,6 +266,7 @@ export async function runAgent(
     ...drainOperations(drain),
     ...inspectOperations(inspected),
     ...explainOperations(inspected),
+    ...policyOperations(inspected),
     ...pageOperations(page),
   };
   const handler = createHandler(
@@ -282,6 +290,8 @@ export async function runAgent(
       attachments,
       bird,
       notReady,
+      policies: inspected.policies,
+      policyCounters: new SharedLook(() => nft.counters()),
     });
     const health = { notReady, reconciler, turns, birdc, metrics, page };
     stack.use(serveHealth(settings.metricsAddress, health));

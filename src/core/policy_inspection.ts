@@ -11,7 +11,7 @@ import type { Count } from "./policy_counters.ts";
 
 /** Whether what the agent knows of policies is what the kernel does. */
 export interface PolicyForce {
-  /** What was delivered last is in the kernel. */
+  /** What was delivered is in the kernel, or on its way there. */
   readonly inForce: boolean;
   /** Why not, where that failed. */
   readonly error?: string;

@@ -12,9 +12,9 @@ export interface PolicyState {
   /** What was computed last, of which the selections are; undefined: nothing so far. */
   readonly world: PolicyWorld | undefined;
   readonly selections: readonly PolicySelection[];
-  /** What the source delivered last is in the kernel. */
+  /** What the source delivered is in the kernel, or on its way there. */
   readonly inForce: boolean;
-  /** Why not, when that failed. */
+  /** Why the last change failed; undefined when it did not. */
   readonly error: string | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * What is counted and timed as it happens. Each is a number bumped; no label takes a value that a pod or
- * a peer chooses.
+ * What is counted and timed as it happens. Each is a number bumped; no label here takes a value that a pod
+ * or a peer chooses.
  *
  * @module
  */
@@ -17,7 +17,7 @@ const LEAK_SOURCES = ["cni_gc", "api", "unfinished"] as const;
 export type LeakSource = typeof LEAK_SOURCES[number];
 
 /** What comes of having the packet filter take a change. */
-const POLICY_RESULTS = ["ok", "failed"] as const;
+const POLICY_RESULTS = ["success", "failure"] as const;
 export type PolicyResult = typeof POLICY_RESULTS[number];
 
 /** Upper bounds in seconds: an ADD takes 5 to 15 ms and is given up after 30 s. */

@@ -3,6 +3,8 @@ import type { Attachment } from "../../core/attachment.ts";
 import { parsePrefix } from "../../core/cidr.ts";
 import { CniError } from "../../core/errors.ts";
 import type { OwnObject } from "../../core/own_objects.ts";
+import type { PolicyWorld } from "../../core/policy.ts";
+import type { LinkCounter } from "../../core/policy_counters.ts";
 import type { AgentHandler } from "../../io/socket.ts";
 import type { BirdLook } from "../bird_look.ts";
 import type { GaugeSources } from "./gauges.ts";
@@ -67,6 +69,7 @@ Deno.test("AgentMetrics shows what was told to its instruments", async () => {
   instruments.transitions(["ready_to_announced", "ready_to_announced"], 0.003);
   instruments.turn("routes", 0.01);
   instruments.gap();
+  instruments.policyApply("success", 0.02);
   const after = await values(metrics);
   assertEquals(after['flock_ipam_leaks_total{source="api"}'], "1");
   assertEquals(after['flock_ipam_leaks_total{source="cni_gc"}'], "0");
@@ -82,6 +85,8 @@ Deno.test("AgentMetrics shows what was told to its instruments", async () => {
   );
   assertEquals(after['flock_reconcile_duration_seconds_count{loop="routes"}'], "1");
   assertEquals(after.flock_kernel_monitor_gaps_total, "1");
+  assertEquals(after['flock_netpol_apply_duration_seconds_count{result="success"}'], "1");
+  assertEquals(after['flock_netpol_apply_duration_seconds_count{result="failure"}'], "0");
 });
 
 Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", async () => {
@@ -120,6 +125,11 @@ Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", a
     flock_source_synced: "1",
     flock_nodeconfig_in_force: "0",
     flock_nodeconfig_refused: "0",
+    flock_netpol_in_force: "1",
+    flock_netpol_policies: "3",
+    flock_netpol_selected_pods: "1",
+    flock_netpol_rules: "17",
+    flock_netpol_restores_total: "1",
   };
   for (const [key, value] of Object.entries(expected)) assertEquals(first[key], value, key);
   assert(Number(first['flock_reconcile_last_success_timestamp_seconds{loop="routes"}']) > 1.6e9);
@@ -132,6 +142,31 @@ Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", a
   // What only BIRD knows is absent, not 0; counters do not grow by being read.
   assertEquals(Object.keys(away).filter((key) => /^flock_(bgp|bfd|route_bird)/.test(key)), []);
   assertEquals(away['flock_route_reinstalls_total{reason="deleted"}'], "2");
+});
+
+Deno.test("AgentMetrics has what was denied by pod, and nothing where it cannot be read", async () => {
+  const { metrics, sources } = read();
+  const perPod = async (): Promise<Readonly<Record<string, string>>> =>
+    Object.fromEntries(
+      Object.entries(await values(metrics)).filter(([key]) => key.includes("namespace=")),
+    );
+  assertEquals(await perPod(), {
+    'flock_netpol_denied_packets_total{namespace="web",pod="a",direction="ingress",mode="enforce"}':
+      "7",
+    'flock_netpol_denied_packets_total{namespace="web",pod="a",direction="egress",mode="audit"}':
+      "1",
+    'flock_spoofed_packets_total{namespace="web",pod="a"}': "0",
+    'flock_spoofed_packets_total{namespace="web",pod="b"}': "4",
+  });
+  sources.counters = [];
+  assertEquals(await perPod(), {
+    'flock_netpol_denied_packets_total{namespace="web",pod="a",direction="ingress",mode="enforce"}':
+      "0",
+    'flock_spoofed_packets_total{namespace="web",pod="a"}': "0",
+    'flock_spoofed_packets_total{namespace="web",pod="b"}': "0",
+  });
+  sources.counters = undefined;
+  assertEquals(await perPod(), {});
 });
 
 Deno.test("AgentMetrics mixes no two scrapes at a time", async () => {
@@ -155,7 +190,12 @@ Deno.test("AgentMetrics tells of the process what Deno tells", async () => {
 
 function read(): {
   readonly metrics: AgentMetrics;
-  readonly sources: { look: BirdLook | undefined; reason?: string; flaps: Map<string, number> };
+  readonly sources: {
+    look: BirdLook | undefined;
+    reason?: string;
+    flaps: Map<string, number>;
+    counters: readonly LinkCounter[] | undefined;
+  };
 } {
   const attachment = { state: "committed", ip6: "2001:db8:1::2" } as Attachment;
   const route = (key: string, over: Partial<OwnObject["route"]>): [string, OwnObject] => [key, {
@@ -178,7 +218,14 @@ function read(): {
     } as BirdLook | undefined,
     reason: undefined as string | undefined,
     flaps: new Map([["2001:db8::1", 3]]),
+    counters: [
+      { set: "dropped-ingress", hostIfname: "flock1", packets: 5, bytes: 300 },
+      { set: "dropped-ingress", hostIfname: "flock2", packets: 2, bytes: 120 },
+      { set: "audited-egress", hostIfname: "flock1", packets: 1, bytes: 60 },
+      { set: "spoofed", hostIfname: "flock3", packets: 4, bytes: 240 },
+    ] as readonly LinkCounter[] | undefined,
   };
+  const link = { namespace: "web", podName: "a", mode: "enforce", ingress: [] } as const;
   const turns = new Turns();
   turns.heard("routes");
   const gauges: GaugeSources = {
@@ -222,6 +269,21 @@ function read(): {
     drain: { active: true },
     turns,
     notReady: () => sources.reason,
+    policies: {
+      world: { policies: [{}, {}, {}] } as unknown as PolicyWorld,
+      selections: [
+        // Two links of one pod, one that no policy is about, and a container without a pod.
+        { ...link, hostIfname: "flock1" },
+        { ...link, hostIfname: "flock2" },
+        { ...link, hostIfname: "flock3", podName: "b", ingress: undefined },
+        { ...link, hostIfname: "flock4", namespace: "", ingress: undefined },
+      ],
+      inForce: true,
+      error: undefined,
+      rules: 17,
+      restored: 1,
+    },
+    policyCounters: { look: () => Promise.resolve(sources.counters) },
   };
   const metrics = new AgentMetrics();
   metrics.read(gauges);

@@ -15,7 +15,7 @@ import type { Adders, Put } from "./gauge_kit.ts";
 
 /** Where the numbers come from. */
 export interface PolicyGaugeSources {
-  readonly policies: PolicyState & { readonly size: { readonly rules: number } };
+  readonly policies: PolicyState & { readonly rules: number; readonly restored: number };
   readonly policyCounters: Pick<SharedLook<readonly LinkCounter[]>, "look">;
 }
 
@@ -39,7 +39,11 @@ export function addPolicyGauges(
   gauge({
     name: "flock_netpol_rules",
     help: "Rules of the packet filter's table.",
-  }, (put) => put(policies.size.rules));
+  }, (put) => put(policies.rules));
+  counter({
+    name: "flock_netpol_restores_total",
+    help: "Times that the table was written again because somebody else had changed or deleted it.",
+  }, (put) => put(policies.restored));
   const counted = (read: (pod: PodCounts, put: Put) => void) => async (put: Put): Promise<void> => {
     const counters = await policyCounters.look();
     if (counters === undefined) return;
