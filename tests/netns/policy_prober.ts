@@ -66,11 +66,11 @@ export interface Outcome<P extends Probe = Probe> {
 }
 
 /**
- * How long nothing may happen before the rest counts as dropped, in milliseconds. In a lab a packet is
- * at its end before `send` returns, unless the kernel puts it off to its thread; on a machine with twice
- * as many busy processes as processors the latest of 60,000 came after 12 ms.
+ * When so many polls in a row have found nothing, the rest counts as dropped. In a lab a packet is at its
+ * end before `send` returns, unless the kernel leaves it to a thread of its own. (Polls, not time: a
+ * process that was not run has not looked.)
  */
-const QUIET_MS = 50;
+const SILENT_POLLS = 2, POLL_MS = 25;
 /** How long what should come through may take, in milliseconds. */
 const EXPECTED_MS = 3_000;
 /** So many are sent before what has come is read: queues are bounded. */
@@ -78,10 +78,7 @@ const BURST = 100;
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 
-interface Pending<P extends Probe> extends Writable<Outcome<P>> {
-  /** When it was sent first (`performance.now`). */
-  sent: number;
-}
+type Pending<P extends Probe> = Writable<Outcome<P>>;
 
 /** The sockets of one host. */
 interface HostSockets {
@@ -106,10 +103,6 @@ export class PolicyProber implements Disposable {
   /** Connections of this round, both ends. */
   #connections = new DisposableStack();
   #connecting: Polled[] = [];
-  /** When something came last (`performance.now`). */
-  #heard = 0;
-  /** Milliseconds from sending to arrival, the longest so far. */
-  slowest = 0;
 
   /** @param ports those that are served, of TCP and UDP; of SCTP all are */
   constructor(hosts: readonly ProbeHost[], ports: readonly number[]) {
@@ -128,7 +121,7 @@ export class PolicyProber implements Disposable {
 
   /** Sends all, waits, and says what became of each, in their order. */
   async run<P extends Probe>(probes: readonly P[]): Promise<readonly Outcome<P>[]> {
-    const all: Pending<P>[] = probes.map((probe) => ({ probe, answered: false, sent: 0 }));
+    const all: Pending<P>[] = probes.map((probe) => ({ probe, answered: false }));
     await this.#round(all, EXPECTED_MS / 10);
     const missing = all.filter(({ probe, answered }) => probe.expected && !answered);
     // Lost, or a machine that had other things to do.
@@ -150,14 +143,13 @@ export class PolicyProber implements Disposable {
       }
       while (await this.#hear(0) > 0);
     }
-    const began = this.#heard = performance.now();
-    while (
-      performance.now() - this.#heard < QUIET_MS ||
-      (performance.now() - began < expectedMs &&
-        all.some(({ probe, answered }) => probe.expected && !answered))
-    ) {
-      await this.#hear(QUIET_MS / 2);
-    }
+    const began = performance.now();
+    const isMissing = ({ probe, answered }: Pending<Probe>): boolean =>
+      probe.expected === true && !answered;
+    for (
+      let silent = 0;
+      silent < SILENT_POLLS || performance.now() - began < expectedMs && all.some(isMissing);
+    ) silent = await this.#hear(POLL_MS) > 0 ? 0 : silent + 1;
     this.#pending.clear();
     this.#connecting = [];
   }
@@ -168,7 +160,6 @@ export class PolicyProber implements Disposable {
 
   #send(host: HostSockets, one: Pending<Probe>, clients: Map<string, Socket>): void {
     const { probe: { from, to, protocol, port } } = one;
-    one.sent = performance.now();
     delete one.error;
     if (protocol === "tcp") return this.#connect(one);
     const id = ++lastId;
@@ -289,17 +280,12 @@ export class PolicyProber implements Disposable {
 
   #arrived(key: number | string, host: ProbeHost): void {
     const one = this.#pending.get(key);
-    if (one === undefined) return;
-    one.arrived = host.name;
-    this.#heard = performance.now();
-    this.slowest = Math.max(this.slowest, this.#heard - one.sent);
+    if (one !== undefined) one.arrived = host.name;
   }
 
   #answered(key: number | string): void {
     const one = this.#pending.get(key);
-    if (one === undefined) return;
-    one.answered = true;
-    this.#heard = performance.now();
+    if (one !== undefined) one.answered = true;
   }
 }
 
