@@ -1,0 +1,355 @@
+/**
+ * Worlds of policies made real: pods attached by the plugin on the nodes of a lab, labels and policies
+ * written as manifests, and everything asked that could go between them.
+ *
+ * @module
+ */
+import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
+import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
+import { type Packet, type PolicyPod, selectingPolicies, verdict } from "../../src/core/policy.ts";
+import type { Lab } from "../../src/lab/lab.ts";
+import type { Node } from "../../src/lab/node.ts";
+import type { Pod } from "../../src/lab/pod.ts";
+import { until } from "../../src/lab/wait.ts";
+import { type ApiPod, type ApiPolicy, namespace, networkPolicy } from "../policy_objects.ts";
+import { type DrawnWorld, type PodSlot, policyWorldOf, type WorldFrame } from "../policy_worlds.ts";
+import { type Outcome, PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
+import { forgetFlows } from "./sockets.ts";
+import { listTable } from "./policy_table.ts";
+
+/** A pod to make. */
+export interface PodPlan {
+  readonly node: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** Keys without their prefix. */
+  readonly annotations?: Readonly<Record<string, string>>;
+}
+
+/** Ports that all serve. */
+export const POLICY_PORTS = [80, 81, 8080] as const;
+/** A pod of each node in a namespace of its own, whom a policy selects that names the world. */
+const CANARY = "canary";
+const FILE = "policies.json";
+
+interface RealPod {
+  readonly plan: PodPlan;
+  readonly node: Node;
+  readonly pod: Pod;
+  /** `status.podIPs`, canonical. */
+  readonly addresses: readonly string[];
+  readonly extra: readonly string[];
+}
+
+/** A probe, and what the verdict on it is at each pod that may get it. */
+interface JudgedProbe extends Probe {
+  readonly judged: readonly {
+    readonly host: string;
+    readonly packet: Packet;
+    readonly allowed: boolean;
+  }[];
+}
+
+/** Where the kernel and the verdict are not of one opinion. */
+export interface Disagreement {
+  readonly outcome: Outcome<JudgedProbe>;
+  readonly why: string;
+}
+
+export class PolicyLab implements Disposable {
+  readonly #pods: RealPod[] = [];
+  readonly #others: readonly PodSlot[];
+  #prober: PolicyProber | undefined;
+  #serial = 0;
+
+  private constructor(readonly lab: Lab, others: readonly PodSlot[]) {
+    this.#others = others;
+  }
+
+  /**
+   * Attaches pods to nodes that are ready.
+   *
+   * @param others slots of pods that have no sandbox: of a node's network, or finished
+   */
+  static async create(
+    lab: Lab,
+    plans: readonly PodPlan[],
+    others: (addresses: readonly (readonly string[])[]) => readonly PodSlot[] = () => [],
+  ): Promise<PolicyLab> {
+    const pods: RealPod[] = [];
+    for (const plan of plans) pods.push(await attach(lab, plan));
+    const made = new PolicyLab(lab, others(pods.map(({ addresses }) => addresses)));
+    made.#pods.push(...pods);
+    for (const node of lab.nodes) {
+      await attach(lab, { node: node.name, name: `${CANARY}-${node.name}`, namespace: CANARY });
+    }
+    return made;
+  }
+
+  [Symbol.dispose](): void {
+    this.#prober?.[Symbol.dispose]();
+  }
+
+  /** What worlds are drawn over. */
+  frame(options: Pick<WorldFrame, "maxPolicies" | "refused">): WorldFrame {
+    const slots = this.#pods.map(({ plan, addresses, extra, pod }): PodSlot => ({
+      node: plan.node,
+      name: plan.name,
+      namespace: plan.namespace,
+      addresses,
+      extra,
+      annotations: pod.options.annotations,
+    }));
+    return {
+      slots: [...slots, ...this.#others],
+      namespaces: [...new Set(this.#pods.map(({ plan }) => plan.namespace))].sort(),
+      nodes: Object.fromEntries(
+        this.lab.plan.nodes.map(({ name, addresses }) => [name, Object.values(addresses)]),
+      ),
+      outside: Object.values(this.lab.plan.client.addresses),
+      ports: POLICY_PORTS,
+      ...options,
+    };
+  }
+
+  /** Detaches a pod and attaches another of its name, with other addresses. */
+  async replace(index: number): Promise<void> {
+    const { plan, node, pod } = this.#pods[index]!;
+    await node.del(pod);
+    await node.removePod(pod);
+    this.#pods[index] = await attach(this.lab, plan);
+    this.#prober?.[Symbol.dispose]();
+    this.#prober = undefined;
+  }
+
+  /** Writes a world's objects and waits until the kernel of every node has them. */
+  async become(drawn: DrawnWorld): Promise<void> {
+    const serial = `world-${++this.#serial}`;
+    const world = this.#renamed(drawn, serial);
+    const marker = networkPolicy(CANARY, serial, {
+      ingress: [{
+        from: [{
+          namespaceSelector: { matchLabels: { world: serial } },
+          podSelector: { matchLabels: { world: serial } },
+        }],
+      }],
+    });
+    const policies = [...world.policies, marker].map((policy) => ({
+      ...policy,
+      metadata: { ...policy.metadata, uid: crypto.randomUUID() },
+    }));
+    const [node] = this.lab.nodes;
+    for (const [i, object] of world.pods.entries()) {
+      const real = this.#pods[i];
+      const file = `pod-${real?.pod.name ?? object.metadata.name}.json`;
+      await node!.writeManifest(file, [
+        real === undefined ? withUid(object) : merged(real, object),
+      ]);
+    }
+    await node!.writeManifest(FILE, [...world.namespaces, ...policies]);
+    await Promise.all(this.lab.nodes.map((node) => this.#acknowledged(node, world, serial)));
+  }
+
+  /** Asks everything of the world that is in force, and compares. */
+  async compare(drawn: DrawnWorld): Promise<readonly Disagreement[]> {
+    this.#prober ??= new PolicyProber(this.#hosts(), POLICY_PORTS);
+    for (const node of this.lab.nodes) forgetFlows(node.netnsPath);
+    const outcomes = await this.#prober.run(this.#probes(drawn));
+    return outcomes.flatMap((outcome) => {
+      const why = disagreement(outcome);
+      return why === undefined ? [] : [{ outcome, why }];
+    });
+  }
+
+  /** What the kernels have, for a report. */
+  async tables(): Promise<string> {
+    const texts = this.lab.nodes.map(async (node) =>
+      `${node.name}: ${(await listTable(node)).text}`
+    );
+    return (await Promise.all(texts)).join("\n");
+  }
+
+  /** Every question, with the verdicts on it. */
+  #probes(drawn: DrawnWorld): JudgedProbe[] {
+    const world = policyWorldOf(drawn);
+    const podOf = ({ name }: ProbeHost): PolicyPod | undefined =>
+      world.pods.find((pod) => `${pod.namespace}/${pod.name}` === name);
+    const hosts = this.#hosts();
+    const shared = (address: string): boolean => owners(address).length > 1;
+    const owners = (address: string): readonly ProbeHost[] =>
+      hosts.filter(({ addresses }) => addresses.includes(address));
+    const sources = hosts.flatMap((host) =>
+      host.addresses.filter((address) => !shared(address)).map((from) => ({ host, from }))
+    );
+    const targets = [...new Set(hosts.flatMap(({ addresses }) => addresses))];
+    return sources.flatMap(({ host, from }) =>
+      targets.filter((to) =>
+        to.includes(":") === from.includes(":") && !host.addresses.includes(to)
+      )
+        .flatMap((to) =>
+          QUESTIONS.map(({ protocol, port }): JudgedProbe => {
+            const judged = owners(to).map((target) => {
+              const packet: Packet = {
+                from: { address: from, pod: podOf(host) },
+                to: { address: to, pod: podOf(target) },
+                protocol: protocol !== "icmp" ? protocol : to.includes(":") ? "icmpv6" : "icmp",
+                port: protocol === "icmp" ? undefined : port,
+              };
+              return { host: target.name, packet, allowed: verdict(world, packet).allowed };
+            });
+            const expected = judged.every(({ allowed }) => allowed);
+            return { host: host.name, from, to, protocol, port, judged, expected };
+          })
+        )
+    );
+  }
+
+  #hosts(): ProbeHost[] {
+    const { lab } = this;
+    return [
+      ...this.#pods.map(({ pod, addresses, extra }) => ({
+        name: pod.key,
+        netnsPath: pod.netnsPath,
+        addresses: [...addresses, ...extra],
+      })),
+      ...lab.nodes.map((node) => ({
+        name: node.name,
+        netnsPath: node.netnsPath,
+        addresses: Object.values(node.plan.addresses),
+      })),
+      {
+        name: "client",
+        netnsPath: lab.client.netnsPath,
+        addresses: Object.values(lab.plan.client.addresses),
+      },
+    ];
+  }
+
+  /** Every object with the world's label, every policy with its name. */
+  #renamed(drawn: DrawnWorld, world: string): DrawnWorld {
+    const labelled = <T extends { readonly metadata: { readonly labels?: object } }>(
+      object: T,
+    ): T => ({
+      ...object,
+      metadata: { ...object.metadata, labels: { ...object.metadata.labels, world } },
+    });
+    return {
+      frame: drawn.frame,
+      namespaces: [...drawn.namespaces.map(labelled), namespace(CANARY)],
+      pods: drawn.pods.map(labelled),
+      policies: drawn.policies.map((policy) => ({
+        ...policy,
+        metadata: { ...policy.metadata, name: `${world}-${policy.metadata.name}` },
+      })),
+    };
+  }
+
+  /**
+   * Waits until a node's kernel has the chains of exactly the policies that select pods of its own, and
+   * every pod's address under the labels of this world.
+   */
+  async #acknowledged(node: Node, world: DrawnWorld, serial: string): Promise<void> {
+    const view = policyWorldOf(world);
+    const own = view.pods.filter((pod) => pod.nodeName === node.name);
+    const chains = new Set([`ingress/${CANARY}/${serial}`]);
+    for (const direction of ["ingress", "egress"] as const) {
+      for (const pod of own) {
+        for (const { namespace, name } of selectingPolicies(view.policies, pod, direction)) {
+          chains.add(`${direction}/${namespace}/${name}`);
+        }
+      }
+    }
+    const addresses = this.#pods.flatMap(({ addresses }) => addresses);
+    await until(`policies of ${serial} on ${node.name}`, async () => {
+      const table = await listTable(node);
+      const policyChains = [...table.chains.keys()].filter((name) => name.includes("/"));
+      const different = new Set(policyChains).symmetricDifference(chains);
+      if (different.size > 0) throw new Error(`chains differ: ${[...different].join(", ")}`);
+      const sets = table.chains.get(`ingress/${CANARY}/${serial}`)!.matchAll(/@(\S+)/g);
+      const known = new Set(Array.from(sets).flatMap(([, set]) => table.sets.get(set!) ?? []));
+      const missing = addresses.filter((address) => !known.has(address));
+      if (missing.length > 0) throw new Error(`not yet labelled: ${missing.join(", ")}`);
+      return true;
+    }, { everyMs: 10 });
+  }
+}
+
+const QUESTIONS = [
+  ...(["tcp", "udp", "sctp"] as const).flatMap((protocol) =>
+    POLICY_PORTS.map((port) => ({ protocol, port }))
+  ),
+  { protocol: "icmp" as const, port: 0 },
+];
+
+/** What is wrong about an outcome; undefined when it is as the verdict says. */
+function disagreement(
+  { probe, arrived, answered, error }: Outcome<JudgedProbe>,
+): string | undefined {
+  const at = probe.judged.find(({ host }) => host === arrived);
+  if (arrived !== undefined && at?.allowed !== true) return `it came to ${arrived}, and must not`;
+  if (arrived !== undefined && !answered) return "its answer did not come back";
+  const denied = probe.judged.some(({ allowed }) => !allowed);
+  if (arrived === undefined && !denied) return `it did not come through (${error ?? "dropped"})`;
+}
+
+async function attach(lab: Lab, plan: PodPlan): Promise<RealPod> {
+  const node = lab.node(plan.node);
+  const { name, namespace } = plan;
+  const annotations = Object.fromEntries(
+    Object.entries(plan.annotations ?? {}).map(([key, value]) => [ANNOTATION_PREFIX + key, value]),
+  );
+  const pod = await node.createPod({ name, namespace, annotations });
+  const { ips = [] } = await node.add(pod);
+  const all = ips.map(({ address }) => canonical(address.split("/")[0]!));
+  // The kubelet tells the cluster of the first of each family.
+  const addresses = ["ipv6", "ipv4"].flatMap((family) =>
+    all.find((address) => address.includes(":") === (family === "ipv6")) ?? []
+  );
+  const anycast = (plan.annotations?.anycast ?? "").split(",").filter((text) => text !== "");
+  const extra = [
+    ...all.filter((address) => !addresses.includes(address)),
+    ...anycast.map(canonical),
+  ];
+  return { plan, node, pod, addresses, extra };
+}
+
+/** The pod's object as the lab makes it, with what a world says of it. */
+function merged({ pod, node }: RealPod, object: ApiPod): unknown {
+  const made = pod.manifest(node.name) as { metadata: object; spec: object; status: object };
+  return {
+    ...made,
+    metadata: { ...made.metadata, labels: object.metadata.labels },
+    spec: { ...made.spec, containers: object.spec.containers },
+    status: { ...made.status, podIPs: object.status.podIPs },
+  };
+}
+
+function withUid(object: ApiPod): unknown {
+  return { ...object, metadata: { ...object.metadata, uid: `uid-${object.metadata.name}` } };
+}
+
+function canonical(address: string): string {
+  return formatAddress(parseAddress(address));
+}
+
+/** A world for people to read, with what was asked and what came of it. */
+export function describeDisagreement(
+  drawn: DrawnWorld,
+  disagreements: readonly Disagreement[],
+): string {
+  const told = disagreements.slice(0, 5).map(({ outcome: { probe }, why }) => {
+    const { host, from, to, protocol, port, judged } = probe;
+    const verdicts = judged.map(({ host, allowed }) => `${host} ${allowed ? "allows" : "denies"}`);
+    return `${host} ${from} to ${to} ${protocol}/${port} (${verdicts.join(", ")}): ${why}`;
+  });
+  const objects: readonly unknown[] = [
+    ...drawn.namespaces.map(({ metadata }) => metadata),
+    ...drawn.pods.map(({ metadata, spec, status }) => ({ metadata, spec, status })),
+    ...drawn.policies.map(({ metadata, spec }: ApiPolicy) => ({ metadata, spec })),
+  ];
+  return [
+    `${disagreements.length} disagreements:`,
+    ...told,
+    ...objects.map((object) => JSON.stringify(object)),
+  ].join("\n");
+}
