@@ -18,7 +18,7 @@ import { selects } from "./label_selector.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import type { NftChain, NftSet, NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
-import type { NamedPort } from "./policy.ts";
+import type { NamedPort, PolicyName } from "./policy.ts";
 import {
   ADDRESS_TYPE,
   type Direction,
@@ -57,8 +57,8 @@ export interface PolicySelection {
   readonly podName: string;
   readonly mode: PolicyMode;
   /** In the order of their names. Undefined: everything may pass in this direction. */
-  readonly ingress?: readonly NetworkPolicy[];
-  readonly egress?: readonly NetworkPolicy[];
+  readonly ingress?: readonly PolicyName[];
+  readonly egress?: readonly PolicyName[];
 }
 
 /** What a table is made of. */
@@ -115,6 +115,8 @@ interface Selecting {
   readonly egress?: readonly NetworkPolicy[];
 }
 
+type Selected = Omit<PolicySelection, Direction> & Selecting;
+
 /** Makes tables. What it made of a policy is kept as long as that is the same object. */
 export class PolicyCompiler {
   readonly #names = new NameTable();
@@ -165,13 +167,14 @@ export class PolicyCompiler {
     return { table: { sets, chains }, selections };
   }
 
-  #selectionOf({ hostIfname, namespace, podName, pod, mode }: GuardedLink): PolicySelection {
+  #selectionOf(
+    { hostIfname, namespace, podName, pod, mode }: GuardedLink,
+  ): Selected {
     const group = namespace === "" ? [] : this.#groups.get(namespace) ?? [];
     let selecting = pod && this.#selecting.get(pod);
     if (selecting?.group !== group) selecting = selectingOf(pod, group);
     if (pod !== undefined) this.#selecting.set(pod, selecting);
-    const { ingress, egress } = selecting;
-    return { hostIfname, namespace, podName, mode, ingress, egress };
+    return { hostIfname, namespace, podName, mode, ...selecting };
   }
 
   #compile(policy: NetworkPolicy, direction: Direction, used: CompiledPolicies): Compiled {
