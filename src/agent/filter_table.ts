@@ -75,7 +75,7 @@ export class FilterTable {
     this.#listing = await this.#nft.list();
     if (this.#listing !== undefined && !isListing(this.#listing, table)) {
       this.#isUnreadable = true;
-      log.warn("Could not compare packet filter table: nft prints it in another form");
+      log.warn("Found nft to print the table in a form of its own", { table: NFT_TABLE });
     }
     return true;
   }

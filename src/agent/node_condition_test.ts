@@ -89,7 +89,7 @@ async function createFixture(timing: { renewMs?: number } = {}): Promise<
   });
   const subscription = f.source.onChange(() => keeper.wake());
   const running = keeper.run(stop.signal);
-  await f.until(() => f.source.synced && f.server.watches === 4);
+  await f.until(() => f.source.synced && f.server.watches === 6);
   return fixture;
 }
 

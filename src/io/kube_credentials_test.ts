@@ -66,7 +66,7 @@ Deno.test("inClusterCredentials() goes on with a rotated token without anybody's
       return await inClusterCredentials(pod.root);
     },
   });
-  await f.until(() => f.source.synced && f.server.watches === 4);
+  await f.until(() => f.source.synced && f.server.watches === 6);
   f.server.tokens.clear();
   f.server.tokens.add("fresh");
   f.server.endWatches();
