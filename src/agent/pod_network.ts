@@ -72,6 +72,7 @@ const LEAKS = {
 export class PodNetwork {
   readonly #o: PodNetworkOptions;
   readonly #lock = new KeyLock();
+  #knewPolicies = false;
 
   constructor(options: PodNetworkOptions) {
     this.#o = options;
@@ -84,7 +85,10 @@ export class PodNetwork {
   /** Why ADD cannot be served now; undefined when it can. */
   get notReady(): string | undefined {
     const { node, nodeName, source } = this.#o;
-    if (!source.synced || !source.policiesSynced) return "its caches are not in sync yet";
+    if (!source.synced) return "its caches are not in sync yet";
+    // Only at first: later an ADD waits for what is missing.
+    this.#knewPolicies ||= source.policiesSynced;
+    if (!this.#knewPolicies) return "policies are not known yet";
     if (node.config === undefined) {
       return node.error ?? `there is no NodeConfig "${nodeName}"`;
     }

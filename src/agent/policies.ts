@@ -69,6 +69,8 @@ export class PolicyEnforcer {
   /** How often a change was heard of, and how many of these are in the kernel. */
   #heard = 1;
   #done = 0;
+  /** Until the next change is heard of. */
+  #changed = Promise.withResolvers<void>();
   /** As of when it was tried last. */
   #tried = 0;
   #enforced: EnforcedPolicies | undefined;
@@ -108,6 +110,8 @@ export class PolicyEnforcer {
   /** Asks for a look at everything: something changed. */
   wake(): void {
     this.#heard++;
+    this.#changed.resolve();
+    this.#changed = Promise.withResolvers();
     this.#pulse.wake();
   }
 
@@ -130,22 +134,36 @@ export class PolicyEnforcer {
     this.#heard++;
     const late = Promise.withResolvers<void>();
     const end = (): void => late.resolve();
-    const timer = setTimeout(end, admitMs);
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      end();
+    }, admitMs);
     signal.addEventListener("abort", end);
     if (signal.aborted) end();
     try {
-      const done = this.#sync();
+      const done = this.#untilInForce(() => signal.aborted || isLate);
       done.catch(() => {});
-      const isDone = await Promise.race([done, late.promise]);
+      await Promise.race([done, late.promise]);
       signal.throwIfAborted();
-      if (isDone === undefined) fail(`nothing was heard of nft for ${admitMs / 1_000} s`);
-      if (isDone === false) fail("they are not known yet");
+      const why = this.#o.source.policiesSynced ? "nft has not finished" : "not all are known";
+      if (isLate) fail(`${why} within ${admitMs / 1_000} s`);
     } catch (error) {
       if (error instanceof CniError || signal.aborted) throw error;
       fail(messageOf(error), error);
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", end);
+    }
+  }
+
+  /** Until all that was heard of before is in the kernel, or nobody waits for it any more. */
+  async #untilInForce(isOver: () => boolean): Promise<void> {
+    while (true) {
+      const changed = this.#changed.promise;
+      if (await this.#sync() || isOver()) return;
+      // Too little was known.
+      await changed;
     }
   }
 
