@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { apiNode, createClusterFixture } from "../../tests/fakes/cluster.ts";
+import { apiNode, createClusterFixture, WATCHES } from "../../tests/fakes/cluster.ts";
 import { FakeBirdc } from "../../tests/fakes/fake_birdc.ts";
 import type { JsonObject } from "../../tests/fakes/server_side_apply.ts";
 import type { BirdProtocol } from "../core/bird_reply.ts";
@@ -89,7 +89,7 @@ async function createFixture(timing: { renewMs?: number } = {}): Promise<
   });
   const subscription = f.source.onChange(() => keeper.wake());
   const running = keeper.run(stop.signal);
-  await f.until(() => f.source.synced && f.server.watches === 6);
+  await f.until(() => f.source.synced && f.server.watches === WATCHES);
   return fixture;
 }
 

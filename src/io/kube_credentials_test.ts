@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { apiPod, createClusterFixture } from "../../tests/fakes/cluster.ts";
+import { apiPod, createClusterFixture, WATCHES } from "../../tests/fakes/cluster.ts";
 import { createAuthority } from "../../tests/fakes/certificates.ts";
 import { ApiServer } from "../../tests/fakes/api_server.ts";
 import { kubeconfig } from "../../tests/fakes/kubeconfig.ts";
@@ -66,7 +66,7 @@ Deno.test("inClusterCredentials() goes on with a rotated token without anybody's
       return await inClusterCredentials(pod.root);
     },
   });
-  await f.until(() => f.source.synced && f.server.watches === 6);
+  await f.until(() => f.source.synced && f.server.watches === WATCHES);
   f.server.tokens.clear();
   f.server.tokens.add("fresh");
   f.server.endWatches();

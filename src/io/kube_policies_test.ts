@@ -5,6 +5,7 @@ import {
   apiPolicy,
   type ClusterFixture,
   createClusterFixture,
+  WATCHES,
 } from "../../tests/fakes/cluster.ts";
 import type { JsonObject } from "../../tests/fakes/server_side_apply.ts";
 import type { PeerPod } from "../core/objects.ts";
@@ -30,7 +31,7 @@ Deno.test("a cluster without policies does not ask for the pods of all nodes", a
   await using f = await createClusterFixture();
   f.server.store.put("namespaces", apiNamespace("shop", { team: "a" }));
   f.server.store.put("pods", apiPod("other", { node: "n2" }));
-  await f.until(() => f.source.policiesSynced && f.server.watches === 6);
+  await f.until(() => f.source.policiesSynced && f.server.watches === WATCHES);
   await f.until(() => [...f.source.namespaces()].length === 1);
   assertEquals([...f.source.namespaces()], [{
     name: "shop",
@@ -49,7 +50,7 @@ Deno.test("the first policy brings the pods of all nodes, and the last one leave
   const other = apiPod("other", { node: "n2", addresses, annotations, labels });
   f.server.store.put("pods", other);
   f.server.store.put("pods", apiPod("own"));
-  await f.until(() => f.source.policiesSynced && f.server.watches === 6);
+  await f.until(() => f.source.policiesSynced && f.server.watches === WATCHES);
   // Until they are all there, policies rest on what is missing.
   f.server.refuse = ({ resource, query }) =>
     resource === "pods" && query.fieldSelector === undefined;
@@ -105,7 +106,7 @@ Deno.test("what says the same as before stays the same object, and is no change"
   store.put("namespaces", apiNamespace("shop"));
   store.put("pods", apiPod("a", { node: "n2" }));
   store.put("pods", apiPod("b", { node: "n2" }));
-  await f.until(() => [...f.source.peers()].length === 2 && f.server.watches === 7);
+  await f.until(() => [...f.source.peers()].length === 2 && f.server.watches === WATCHES + 1);
   const all = (): unknown[] => [
     ...[...f.source.policies()],
     ...[...f.source.namespaces()],
@@ -127,7 +128,7 @@ Deno.test("what says the same as before stays the same object, and is no change"
   const listed = lists();
   store.compact();
   f.server.endWatches();
-  await f.until(() => lists() >= listed + 7 && f.server.watches === 7);
+  await f.until(() => lists() >= listed + WATCHES + 1 && f.server.watches === WATCHES + 1);
   all().forEach((object, n) => assertStrictEquals(object, before[n]));
 });
 
@@ -138,7 +139,7 @@ Deno.test("what is refused of a policy is told once for each of its contents", a
   lines.length = 0;
   const bad: JsonObject = { from: [{ ipBlock: { cidr: "10.0.0.0/33" } }] };
   store.put("networkpolicies", apiPolicy("p", { ingress: [bad, BLOCK] }));
-  await f.until(() => told().length === 1 && f.server.watches === 7);
+  await f.until(() => told().length === 1 && f.server.watches === WATCHES + 1);
   const { level, object, problems } = JSON.parse(told()[0]!);
   assertEquals([level, object, problems], ["warn", "NetworkPolicy default/p", [
     'spec.ingress[0].from[0].ipBlock.cidr is "10.0.0.0/33", not a prefix (address/length)',

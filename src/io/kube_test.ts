@@ -8,6 +8,7 @@ import {
   credentialsFor,
   QUICK,
   until,
+  WATCHES,
 } from "../../tests/fakes/cluster.ts";
 import { TcpProxy } from "../../tests/fakes/tcp_proxy.ts";
 import { formatPrefix } from "../core/cidr.ts";
@@ -70,7 +71,7 @@ Deno.test("createKubeCluster() knows this node's objects, as flock's own types",
 
 Deno.test("createKubeCluster() follows changes, and pods of other nodes never come", async () => {
   await using f = await createClusterFixture();
-  await f.until(() => f.source.synced && f.server.watches === 6);
+  await f.until(() => f.source.synced && f.server.watches === WATCHES);
   let changes = 0;
   using _subscription = f.source.onChange(() => changes++);
   f.server.store.put("pods", apiPod("other", { node: "n2" }));
@@ -133,7 +134,7 @@ for (const goneAsStatus of [false, true]) {
     f.server.goneAsStatus = goneAsStatus;
     f.server.store.put("pods", apiPod("stays"));
     f.server.store.put("pods", apiPod("goes"));
-    await f.until(() => names(f.source.pods()).length === 2 && f.server.watches === 6);
+    await f.until(() => names(f.source.pods()).length === 2 && f.server.watches === WATCHES);
     await f.server.stop();
     f.server.store.delete("pods", "default/goes");
     f.server.store.put("pods", apiPod("comes"));
@@ -148,7 +149,7 @@ for (const goneAsStatus of [false, true]) {
 Deno.test("createKubeCluster() goes on from bookmarks: what was forgotten before them is not missed", async () => {
   await using f = await createClusterFixture({ timing: { watchMs: 1_000 } });
   f.server.bookmarkMs = 20;
-  await f.until(() => f.source.synced && f.server.watches === 6);
+  await f.until(() => f.source.synced && f.server.watches === WATCHES);
   // Nothing of this node happens, while versions that it has seen are forgotten.
   for (let n = 0; n < 50; n++) f.server.store.put("pods", apiPod(`x${n}`, { node: "n2" }));
   f.server.store.compact();
@@ -163,7 +164,7 @@ Deno.test("createKubeCluster() goes on from bookmarks: what was forgotten before
 Deno.test("createKubeCluster() keeps what it knows while the server is away, and catches up", async () => {
   await using f = await createClusterFixture();
   f.server.store.put("pods", apiPod("a"));
-  await f.until(() => f.source.pod("default", "a") !== undefined && f.server.watches === 6);
+  await f.until(() => f.source.pod("default", "a") !== undefined && f.server.watches === WATCHES);
   await f.server.stop();
   lines.length = 0;
   await f.until(() => lines.some((line) => line.includes("Could not follow objects")));
@@ -191,9 +192,9 @@ Deno.test("createKubeCluster() logs a lasting failure when it doubles, not each 
 Deno.test("createKubeCluster() gives up a connection from which nothing comes", async () => {
   await using f = await createClusterFixture({ timing: { watchMs: 1_000, silenceMs: 200 } });
   f.server.bookmarkMs = 50;
-  await f.until(() => f.source.synced && f.server.watches === 6);
+  await f.until(() => f.source.synced && f.server.watches === WATCHES);
   await new Promise((resolve) => setTimeout(resolve, 300));
-  assertEquals(f.server.watches, 6, "a watch with bookmarks was given up");
+  assertEquals(f.server.watches, WATCHES, "a watch with bookmarks was given up");
   lines.length = 0;
   f.server.freeze();
   f.server.store.put("pods", apiPod("a"));
@@ -213,9 +214,9 @@ Deno.test("createKubeCluster() makes a new connection when the one it has is dea
   const { source } = cluster;
   const stop = new AbortController();
   const running = source.run(stop.signal);
-  await until(() => source.synced && server.watches === 6);
+  await until(() => source.synced && server.watches === WATCHES);
   const before = proxy.accepted;
-  assert(before >= 6, "watches share a connection");
+  assert(before >= WATCHES, "watches share a connection");
   proxy.stall();
   server.store.put("pods", apiPod("a"));
   await until(() => source.pod("default", "a") !== undefined, 5_000);
@@ -226,7 +227,7 @@ Deno.test("createKubeCluster() makes a new connection when the one it has is dea
 
 Deno.test("createKubeCluster() asks for a watch that ends before its silence is given up", async () => {
   await using f = await createClusterFixture({ timing: { watchMs: 50_000, silenceMs: 55_000 } });
-  await f.until(() => f.server.watches === 6);
+  await f.until(() => f.server.watches === WATCHES);
   for (const { query } of f.server.requests.filter(({ verb }) => verb === "watch")) {
     const seconds = Number(query.timeoutSeconds);
     assert(seconds >= 40 && seconds <= 50, query.timeoutSeconds);
@@ -272,7 +273,7 @@ Deno.test("createKubeCluster() is not in sync while something is refused, and sa
 Deno.test("createKubeCluster() skips an object that makes no sense and keeps what it knew of it", async () => {
   await using f = await createClusterFixture();
   f.server.store.put("pods", apiPod("a"));
-  await f.until(() => f.source.pod("default", "a") !== undefined && f.server.watches === 6);
+  await f.until(() => f.source.pod("default", "a") !== undefined && f.server.watches === WATCHES);
   lines.length = 0;
   f.server.store.put("pods", { ...apiPod("a", { ready: false }), status: "up" });
   f.server.store.put("pods", apiPod("b"));

@@ -17,6 +17,9 @@ export const QUICK: ListWatchTiming = {
   retryMaxMs: 50,
 };
 
+/** Watches that an agent has as long as there is no NetworkPolicy; one more with one. */
+export const WATCHES = 6;
+
 /** A Pod of a node, with the fields that every pod has and flock does not use. */
 export function apiPod(
   name: string,

@@ -234,6 +234,49 @@ testWith("netns: a node of a cluster", ["root", "bird", "ping"], async (t) => {
     assertEquals(network(), "False FlockReady");
   });
 
+  await t.step("asks for the pods of all nodes when there is a policy", async () => {
+    const all = (): boolean =>
+      server.requests.some(({ verb, resource, query }) =>
+        verb === "watch" && resource === "pods" && query.fieldSelector === undefined
+      );
+    assertEquals(all(), false);
+    const apiVersion = "networking.k8s.io/v1";
+    const policy = {
+      apiVersion,
+      kind: "NetworkPolicy",
+      metadata: { name: "p", namespace: "shop" },
+      spec: { podSelector: {}, egress: [{ ports: [{ port: 53 }] }] },
+    };
+    const namespace = { apiVersion: "v1", kind: "Namespace", metadata: { name: "shop" } };
+    const labels = (): unknown =>
+      (server.store.get("namespaces", "shop")?.metadata as JsonObject | undefined)?.labels;
+    const named = { "kubernetes.io/metadata.name": "shop" };
+    await node.writeManifest("policy.json", [policy]);
+    await until("watch of all pods", () => Promise.resolve(all()));
+    assertEquals(server.store.get("networkpolicies", "shop/p")?.spec, {
+      podSelector: {},
+      policyTypes: ["Ingress", "Egress"],
+      egress: [{ ports: [{ protocol: "TCP", port: 53 }] }],
+    });
+    assertEquals(labels(), named);
+    const labelled = { ...namespace, metadata: { name: "shop", labels: { team: "a" } } };
+    await node.writeManifest("namespace.json", [labelled]);
+    await until(
+      "labels",
+      () => Promise.resolve(JSON.stringify(labels())?.includes("team") === true),
+    );
+    await node.writeManifest("namespace.json", []);
+    await until(
+      "no labels",
+      () => Promise.resolve(JSON.stringify(labels()) === JSON.stringify(named)),
+    );
+    await node.writeManifest("policy.json", []);
+    await until(
+      "no policy",
+      () => Promise.resolve(server.store.get("networkpolicies", "shop/p") === undefined),
+    );
+  });
+
   await t.step("needs what deploy/rbac.yaml grants, all of it and nothing else", async () => {
     // An event is counted on only when it comes again a minute later.
     assertEquals([...server.verbs, "patch events"].sort(), await granted());
