@@ -65,6 +65,13 @@ export const GATE_TIERS: readonly Tier[] = [
     timeoutMs: 300_000,
   },
   {
+    // Reads its seed, and the number of worlds.
+    name: "property",
+    paths: ["tests/policy_property_test.ts"],
+    permissions: ["--allow-env"],
+    timeoutMs: 300_000,
+  },
+  {
     name: "architecture",
     paths: [
       "tests/architecture_test.ts",

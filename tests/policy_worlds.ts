@@ -6,26 +6,19 @@
  * @module
  */
 import fc from "fast-check";
+import { type Family, parseAddress } from "../src/core/cidr.ts";
 import {
-  bitsOf,
-  contains,
-  type Family,
-  formatAddress,
-  formatPrefix,
-  parseAddress,
-  type Prefix,
-  prefixOf,
-} from "../src/core/cidr.ts";
+  labels,
+  type PolicyAlphabet,
+  policySpec,
+  PORT_NAMES,
+  protocol,
+} from "./policy_arbitraries.ts";
 import {
   type ApiContainerPort,
   type ApiNamespace,
-  type ApiPeer,
   type ApiPod,
   type ApiPolicy,
-  type ApiPolicySpec,
-  type ApiPort,
-  type ApiRule,
-  type ApiSelector,
   networkPolicy,
   parseWorld,
 } from "./policy_objects.ts";
@@ -75,12 +68,6 @@ export interface DrawnWorld {
   readonly policies: readonly ApiPolicy[];
 }
 
-const PORT_NAMES = ["http", "dns", "alt"];
-const LENGTHS: Readonly<Record<Family, readonly number[]>> = {
-  ipv4: [0, 8, 16, 24, 28, 30, 31, 32],
-  ipv6: [0, 16, 32, 48, 64, 112, 124, 126, 127, 128],
-};
-
 /** Seed and number of worlds of this run (`FLOCK_SEED`, `FLOCK_WORLDS`), for `fc.assert`. */
 export function worldRuns(worlds: number): { readonly seed: number; readonly numRuns: number } {
   const text = Deno.env.get("FLOCK_WORLDS");
@@ -91,7 +78,7 @@ export function worldRuns(worlds: number): { readonly seed: number; readonly num
 /** Worlds over a frame. */
 export function worldOf(frame: WorldFrame): fc.Arbitrary<DrawnWorld> {
   const policies = fc.array(
-    fc.tuple(fc.constantFrom(...frame.namespaces), policySpec(frame)),
+    fc.tuple(fc.constantFrom(...frame.namespaces), policySpec(alphabetOf(frame))),
     { maxLength: frame.maxPolicies },
   );
   return fc.record({
@@ -169,38 +156,14 @@ export const frames: fc.Arbitrary<WorldFrame> = fc.record({
 /** Worlds over any frame. */
 export const worlds: fc.Arbitrary<DrawnWorld> = frames.chain(worldOf);
 
-const value = fc.constantFrom("a", "b", "");
-const labels = fc.record({ app: value, tier: value }, { requiredKeys: [] });
-
-/** Label selectors; `names` are values besides those that labels are drawn from. */
-function selector(keys: readonly string[], names: readonly string[]): fc.Arbitrary<ApiSelector> {
-  const key = fc.constantFrom(...keys);
-  const values = fc.uniqueArray(fc.constantFrom("a", "b", "", "nobody", ...names), {
-    minLength: 1,
-    maxLength: 3,
-  });
-  const expression = fc.oneof(
-    fc.record({ key, operator: fc.constantFrom("In" as const, "NotIn" as const), values }),
-    fc.record({ key, operator: fc.constantFrom("Exists" as const, "DoesNotExist" as const) }),
-  );
-  return fc.oneof(
-    { arbitrary: fc.constant({}), weight: 2 },
-    {
-      arbitrary: fc.dictionary(key, fc.constantFrom("a", "b", ...names), {
-        minKeys: 1,
-        maxKeys: 1,
-        noNullPrototype: true,
-      }).map((matchLabels) => ({ matchLabels })),
-      weight: 3,
-    },
-    {
-      arbitrary: fc.record({
-        matchLabels: labels,
-        matchExpressions: fc.array(expression, { minLength: 1, maxLength: 2 }),
-      }, { requiredKeys: ["matchExpressions"] }),
-      weight: 3,
-    },
-  );
+function alphabetOf(frame: WorldFrame): PolicyAlphabet {
+  const { namespaces, ports, refused = false } = frame;
+  const addresses = [
+    ...frame.slots.flatMap((slot) => [...slot.addresses, ...slot.extra ?? []]),
+    ...frame.outside,
+    ...Object.values(frame.nodes).flat(),
+  ];
+  return { namespaces, addresses: addresses.map(parseAddress), ports, refused };
 }
 
 function podIn(slot: PodSlot, frame: WorldFrame): fc.Arbitrary<ApiPod> {
@@ -229,136 +192,4 @@ function podIn(slot: PodSlot, frame: WorldFrame): fc.Arbitrary<ApiPod> {
       podIPs: slot.addresses.map((ip) => ({ ip })),
     },
   }));
-}
-
-const protocol = fc.constantFrom("TCP", "UDP", "SCTP");
-
-function policySpec(frame: WorldFrame): fc.Arbitrary<ApiPolicySpec> {
-  const peers = listOf(peer(frame));
-  const ports = listOf(policyPort(frame));
-  const rules = <K extends "from" | "to">(
-    key: K,
-  ): fc.Arbitrary<readonly ApiRule[] | null | undefined> =>
-    fc.oneof(
-      {
-        arbitrary: fc.array(
-          fc.record({ [key]: peers, ports }).map(given<ApiRule>),
-          { maxLength: 3 },
-        ),
-        weight: 8,
-      },
-      { arbitrary: fc.constantFrom(null, undefined), weight: 2 },
-    );
-  return fc.record({
-    podSelector: fc.oneof(fc.constant({}), selector(["app", "tier"], [])),
-    policyTypes: fc.constantFrom<ApiPolicySpec["policyTypes"]>(
-      undefined,
-      ["Ingress"],
-      ["Egress"],
-      ["Ingress", "Egress"],
-      ["Egress", "Ingress"],
-    ),
-    ingress: rules("from"),
-    egress: rules("to"),
-  }).map(given<ApiPolicySpec>);
-}
-
-/** A list, or one of the three ways to say "all". */
-function listOf<T>(entry: fc.Arbitrary<T>): fc.Arbitrary<readonly T[] | null | undefined> {
-  return fc.oneof(
-    { arbitrary: fc.array(entry, { minLength: 1, maxLength: 3 }), weight: 4 },
-    { arbitrary: fc.constantFrom([], null, undefined), weight: 1 },
-  );
-}
-
-function peer(frame: WorldFrame): fc.Arbitrary<ApiPeer> {
-  const podSelector = selector(["app", "tier"], []);
-  const namespaceSelector = selector(
-    ["app", "tier", "kubernetes.io/metadata.name"],
-    frame.namespaces,
-  );
-  const ipBlock = block(frame);
-  return fc.oneof(
-    { arbitrary: fc.record({ podSelector }), weight: 3 },
-    { arbitrary: fc.record({ namespaceSelector }), weight: 3 },
-    { arbitrary: fc.record({ podSelector, namespaceSelector }), weight: 3 },
-    { arbitrary: fc.record({ ipBlock }), weight: 4 },
-    {
-      arbitrary: fc.oneof(
-        fc.constantFrom<ApiPeer>(
-          {},
-          { ipBlock: { cidr: "10.0.0.0/33" } },
-          { ipBlock: { cidr: "10.0.0.0/16", except: ["2001:db8::/64"] } },
-          { ipBlock: { cidr: "10.0.0.0/16", except: ["10.1.0.0/24"] } },
-        ),
-        fc.record({ podSelector, ipBlock }),
-      ),
-      weight: frame.refused ? 1 : 0,
-    },
-  );
-}
-
-/** Blocks around the frame's addresses, with parts taken out that are around others of them. */
-function block(frame: WorldFrame): fc.Arbitrary<NonNullable<ApiPeer["ipBlock"]>> {
-  const addresses = [
-    ...frame.slots.flatMap((slot) => [...slot.addresses, ...slot.extra ?? []]),
-    ...frame.outside,
-    ...Object.values(frame.nodes).flat(),
-  ].map(parseAddress);
-  const cut = fc.record({
-    at: fc.constantFrom(...addresses),
-    length: fc.nat(9),
-    bits: fc.boolean(),
-  });
-  return fc.tuple(cut, fc.array(cut, { maxLength: 3 })).map(([outer, inner]) => {
-    const lengths = LENGTHS[outer.at.family];
-    const cidr = prefixOf(outer.at, lengths[outer.length % lengths.length]!);
-    const longer = lengths.filter((length) => length > cidr.length);
-    const except = inner
-      .filter(({ at }) => longer.length > 0 && contains(cidr, at))
-      .map((one) => textOf(prefixOf(one.at, longer[one.length % longer.length]!), one.bits));
-    return { cidr: textOf(cidr, outer.bits), ...(except.length === 0 ? {} : { except }) };
-  });
-}
-
-/** A prefix in CIDR notation, with or without its last bit set that does not count. */
-function textOf(prefix: Prefix, bits: boolean): string {
-  if (!bits || prefix.length === bitsOf(prefix.family)) return formatPrefix(prefix);
-  return `${formatAddress({ ...prefix, value: prefix.value | 1n })}/${prefix.length}`;
-}
-
-function policyPort(frame: WorldFrame): fc.Arbitrary<ApiPort> {
-  const numbers = [...new Set(frame.ports.flatMap((port) => [port - 1, port, port + 1]))];
-  const number = fc.constantFrom(...numbers);
-  return fc.oneof(
-    { arbitrary: fc.record({ protocol }, { requiredKeys: [] }), weight: 1 },
-    { arbitrary: fc.record({ protocol, port: number }, { requiredKeys: ["port"] }), weight: 3 },
-    {
-      arbitrary: fc.record({ protocol, port: fc.constantFrom(...PORT_NAMES, "nobody") }, {
-        requiredKeys: ["port"],
-      }),
-      weight: 3,
-    },
-    {
-      arbitrary: fc.tuple(fc.record({ protocol }, { requiredKeys: [] }), number, number).map((
-        [one, a, b],
-      ) => ({ ...one, port: Math.min(a, b), endPort: Math.max(a, b) })),
-      weight: 2,
-    },
-    {
-      arbitrary: fc.constantFrom<ApiPort>(
-        { protocol: "ICMP" },
-        { port: 81, endPort: 80 },
-        { port: "http", endPort: 90 },
-        { endPort: 90 },
-        { port: 0 },
-      ),
-      weight: frame.refused ? 1 : 0,
-    },
-  );
-}
-
-/** Without the fields that are undefined: no manifest has them. */
-function given<T>(fields: object): T {
-  return Object.fromEntries(Object.entries(fields).filter(([, v]) => v !== undefined)) as T;
 }
