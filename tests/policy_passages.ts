@@ -15,6 +15,7 @@ import {
   selectingPolicies,
   verdict,
 } from "../src/core/policy.ts";
+import { DIRECTIONS } from "../src/core/policy_rules.ts";
 import { packetsOf } from "./policy_packets.ts";
 import { type DrawnWorld, policyWorldOf, worldRuns, worlds } from "./policy_worlds.ts";
 
@@ -31,7 +32,6 @@ export interface Passage {
 /** Seed and number of worlds of these tests. */
 export const RUNS = worldRuns(500);
 
-const DIRECTIONS: readonly Direction[] = ["egress", "ingress"];
 /** Of so many packets one is looked at; no pair of addresses has a multiple of it. */
 const STRIDE = 13;
 

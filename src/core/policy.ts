@@ -14,7 +14,7 @@ import type {
   PortProtocol,
 } from "./network_policy.ts";
 
-/** The two lists of rules of a policy, seen from the pod that it selects. */
+/** Of the pod that policies select: what comes to it, what comes from it. */
 export type Direction = "ingress" | "egress";
 
 /** What policies look at in a pod. */

@@ -16,9 +16,7 @@ import type {
 } from "./network_policy.ts";
 import type { NftSet } from "./nftables.ts";
 import { type Aspect, aspectKeyOf, type PodSelector } from "./peer_sets.ts";
-
-/** Of the pod that policies select: what comes to it, what comes from it. */
-export type Direction = "ingress" | "egress";
+import type { Direction } from "./policy.ts";
 
 /** Both directions, as they are listed. */
 export const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];

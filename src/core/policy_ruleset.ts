@@ -18,10 +18,9 @@ import { selects } from "./label_selector.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import type { NftChain, NftSet, NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
-import type { NamedPort, PolicyName } from "./policy.ts";
+import type { Direction, NamedPort, PolicyName } from "./policy.ts";
 import {
   ADDRESS_TYPE,
-  type Direction,
   DIRECTIONS,
   NameTable,
   type PolicyRules,
