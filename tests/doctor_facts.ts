@@ -7,6 +7,7 @@ import type { BirdSession } from "../src/core/bird_session.ts";
 import { parseAddress } from "../src/core/cidr.ts";
 import type { Facts, NetworkFacts, PeerPath } from "../src/core/doctor/facts.ts";
 import { sysctlPaths } from "../src/core/doctor/kernel.ts";
+import { CONNTRACK_MAX } from "../src/core/doctor/policies.ts";
 import type { IpAddress, IpLink, IpRoute } from "../src/core/ip_state.ts";
 import { type NodeConfig, parseNodeConfig } from "../src/core/node_config.ts";
 import { hostMacOf } from "../src/core/wiring.ts";
@@ -68,6 +69,7 @@ export function network(change: Partial<NetworkFacts> = {}): NetworkFacts {
 export function sysctls(change: Readonly<Record<string, string>> = {}): Record<string, string> {
   const values = sysctlPaths(network().links).map((path): [string, string] => {
     if (path === "kernel/osrelease") return [path, "6.18.1"];
+    if (path === CONNTRACK_MAX) return [path, "262144"];
     const threshold = /gc_thresh(\d)$/.exec(path)?.[1];
     if (threshold !== undefined) return [path, ["128", "512", "1024"][Number(threshold) - 1]!];
     return [path, path.endsWith("rp_filter") ? "0" : "1"];
@@ -165,6 +167,7 @@ export function healthyFacts(change: Partial<Facts> = {}): Facts {
       },
     },
     agent: { known: "" },
+    policies: { known: { inForce: true, hasTable: true } },
     nodeName: { known: "n1" },
     ...change,
   };

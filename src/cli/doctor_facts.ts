@@ -5,6 +5,7 @@
  * @module
  */
 import { formatAddress } from "../core/cidr.ts";
+import { NFT_TABLE } from "../core/config.ts";
 import { messageOf } from "../core/errors.ts";
 import { TCP_COUNTERS } from "../core/doctor/bgp.ts";
 import type {
@@ -13,6 +14,7 @@ import type {
   Fact,
   Facts,
   PeerPath,
+  PolicyFacts,
   RuntimeFacts,
 } from "../core/doctor/facts.ts";
 import { valueOf } from "../core/doctor/facts.ts";
@@ -21,6 +23,7 @@ import { TIMESYNC_FILE } from "../core/doctor/machine.ts";
 import { SERVICE_FILES, SERVICE_PROCESSES } from "../core/doctor/services.ts";
 import { mergeDefault, type NodeConfig, parseNodeConfig } from "../core/node_config.ts";
 import type { NodeConfigObject } from "../core/objects.ts";
+import type { PolicyList } from "../core/policy_inspection.ts";
 import { isBgpSocket } from "../core/tcp_sockets.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { chronyStatus } from "../io/chrony.ts";
@@ -30,6 +33,7 @@ import { parentOf, readTextIfPresent } from "../io/fs.ts";
 import { viewHost } from "../io/host_view.ts";
 import { pathTo, surveyIp } from "../io/ip_survey.ts";
 import { tryFeatures } from "../io/kernel_features.ts";
+import { createNft } from "../io/nft.ts";
 import { readNodeConfigs } from "../io/node_configs.ts";
 import { AgentAbsentError, callAgent } from "../io/socket.ts";
 import { createSysctl } from "../io/sysctl.ts";
@@ -75,6 +79,7 @@ export async function gatherFacts(paths: DoctorPaths): Promise<Facts> {
     stateDir,
     runtime,
     agent,
+    policies,
   ] = await Promise.all([
     fact(() => createSysctl().read(sysctlPaths(valueOf(network)?.links ?? []))),
     fact(() => viewHost(SERVICE_PROCESSES, [...SERVICE_FILES, TIMESYNC_FILE])),
@@ -91,11 +96,12 @@ export async function gatherFacts(paths: DoctorPaths): Promise<Facts> {
     }),
     present(`${parentOf(paths.conflist)} does not exist`, () => readRuntime(paths)),
     present(`no agent answers on ${paths.socket}`, () => readAgent(paths.socket)),
+    present(`no agent answers on ${paths.socket}`, () => readPolicies(paths.socket)),
   ]);
   const nodeName = { known: node?.name ?? paths.node };
   return {
     ...{ network, sysctls, host, features, tools, config, cluster, peers, bird, speakers, tcp },
-    ...{ clock, stateDir, runtime, agent, nodeName },
+    ...{ clock, stateDir, runtime, agent, policies, nodeName },
   };
 }
 
@@ -210,6 +216,21 @@ async function readAgent(socket: string): Promise<string | undefined> {
   } catch (error) {
     if (error instanceof AgentAbsentError) return undefined;
     return messageOf(error);
+  }
+}
+
+/** Whether policies are in force; undefined without an agent. */
+async function readPolicies(socket: string): Promise<PolicyFacts | undefined> {
+  try {
+    const [answer, hasTable] = await Promise.all([
+      callAgent(socket, { op: "policies" }, { connectMs: 0, timeoutMs: 5_000 }),
+      createNft().hasTable("inet", NFT_TABLE),
+    ]);
+    const { inForce, error } = answer as PolicyList;
+    return { inForce, error, hasTable };
+  } catch (error) {
+    if (error instanceof AgentAbsentError) return undefined;
+    throw error;
   }
 }
 

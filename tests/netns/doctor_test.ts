@@ -14,7 +14,7 @@ import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { DoctorHost, found } from "./doctor_host.ts";
-import { hostIfname } from "./node_probe.ts";
+import { hostIfname, monitorOf } from "./node_probe.ts";
 import { createTestLab } from "./test_lab.ts";
 
 interface Scene {
@@ -217,6 +217,23 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     await end();
     await host.write("/run/systemd/timesync/synchronized", "");
     await host.node.exec(host.via("umount", stateDir, nft));
+  },
+
+  async "policies that somebody else took from the kernel"(scene) {
+    const { host: { node } } = scene;
+    const monitor = await monitorOf(node, "nft");
+    Deno.kill(monitor, "SIGSTOP");
+    try {
+      await until("the lack of the table found", async () => {
+        // A periodic look of the agent's may have come between.
+        await node.attempt(["nft", "delete", "table", "inet", "flock"]);
+        await assertFound(scene, ["policies"]);
+        return true;
+      });
+    } finally {
+      Deno.kill(monitor, "SIGCONT");
+    }
+    await untilFound(scene, []);
   },
 
   async "the runtime's directories, and an agent that cannot attach"(scene) {

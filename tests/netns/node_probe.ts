@@ -78,19 +78,18 @@ export async function unheard(node: Node, what: () => Promise<unknown>): Promise
   }
 }
 
-/** Process id of the `ip monitor` that an agent follows. */
-export async function monitorOf(node: Node): Promise<number> {
+/** Process id of the `ip monitor` that an agent follows, or of its `nft monitor`. */
+export async function monitorOf(node: Node, tool: "ip" | "nft" = "ip"): Promise<number> {
   const agent = node.agent!.pid;
   // A child belongs to the thread that started it.
   for await (const { name } of Deno.readDir(`/proc/${agent}/task`)) {
     const children = await Deno.readTextFile(`/proc/${agent}/task/${name}/children`);
     for (const pid of children.trim().split(" ").filter((text) => text !== "")) {
       const command = await Deno.readTextFile(`/proc/${pid}/cmdline`);
-      // `nft monitor` is another one.
-      if (/\/ip\0.*monitor/.test(command)) return Number(pid);
+      if (new RegExp(`/${tool}\\0.*monitor`).test(command)) return Number(pid);
     }
   }
-  throw new Error(`Cannot find the monitor of agent ${agent}`);
+  throw new Error(`Cannot find the ${tool} monitor of agent ${agent}`);
 }
 
 /** What the agent has on disk. */

@@ -104,6 +104,20 @@ export const CHECKS = {
     why: "packets of full size do not get through",
     fix: "`mtu` in the NodeConfig, or the path's",
   },
+  "policies": {
+    severity: "error",
+    finds: "the packet filter does not have what NetworkPolicies ask for, or flock's table is gone",
+    why: "packets pass that should not, or the other way round; new pods wait",
+    fix: "what the agent says; who deletes the table",
+  },
+  "conntrack": {
+    severity: "warning",
+    finds: "the table of tracked connections is three quarters full",
+    why:
+      "what finds no room is dropped, whatever policies say: connections fail at random, on every " +
+      "pod",
+    fix: "a larger `nf_conntrack_max`",
+  },
   "kernel-feature": {
     severity: "warning",
     finds: "the kernel lacks next-hop objects, resilient groups or nftables (tried in a network " +

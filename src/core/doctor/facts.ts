@@ -114,6 +114,15 @@ export interface RuntimeFacts {
   readonly plugins: Readonly<Record<string, "executable" | "missing" | "not executable">>;
 }
 
+/** Policies, as the agent says, and the kernel. */
+export interface PolicyFacts {
+  readonly inForce: boolean;
+  /** Why not, where that failed. */
+  readonly error?: string;
+  /** The packet filter has flock's table. */
+  readonly hasTable: boolean;
+}
+
 /** Everything that is known. */
 export interface Facts {
   readonly network: Fact<NetworkFacts>;
@@ -135,6 +144,7 @@ export interface Facts {
   readonly runtime: Fact<RuntimeFacts>;
   /** Why the agent cannot attach pods; empty when it can. */
   readonly agent: Fact<string>;
+  readonly policies: Fact<PolicyFacts>;
   /** The node's name; undefined when it is not known. */
   readonly nodeName: Fact<string>;
 }

@@ -10,6 +10,7 @@ import type { IpLink } from "../ip_state.ts";
 import { hostMacOf, isHostIfname } from "../wiring.ts";
 import type { Problem } from "./checks.ts";
 import type { HostFacts, NetworkFacts, PeerPath } from "./facts.ts";
+import { CONNTRACK_COUNT, CONNTRACK_MAX } from "./policies.ts";
 
 type Sysctls = Readonly<Record<string, string>>;
 
@@ -38,7 +39,7 @@ export function sysctlPaths(links: readonly Pick<IpLink, "ifname">[]): readonly 
     ...FAMILIES.map(HASH_POLICY),
     COMPAT_MODE,
     ...FAMILIES.flatMap((family) => [1, 2, 3].map((n) => THRESHOLD(family, n))),
-    OS_RELEASE,
+    ...[OS_RELEASE, CONNTRACK_COUNT, CONNTRACK_MAX],
     ...["all", ...names].map((name) => `net/ipv4/conf/${name}/rp_filter`),
     ...names.flatMap((name) =>
       ["accept_ra", "forwarding"].map((key) => `net/ipv6/conf/${name}/${key}`)
