@@ -70,11 +70,12 @@ export function renderPage(input: PageInput): string {
 
 /** What is wrong, each a sentence. */
 function problemsOf({ status, peers, anycast, routes }: PageInput): readonly string[] {
-  const { ready, notReady, nodeConfig, bird, differences, source } = status;
+  const { ready, notReady, nodeConfig, bird, differences, source, policies } = status;
   return [
     ...(ready ? [] : [`Pods cannot be attached: ${notReady ?? "nobody knows why"}`]),
     ...(nodeConfig.refused === undefined ? [] : [`NodeConfig is refused: ${nodeConfig.refused}`]),
     ...(source.damaged ? ["Some of the cluster's objects cannot be read"] : []),
+    ...(policies?.error === undefined ? [] : [`Policies are not in force: ${policies.error}`]),
     ...(bird.running ? [] : [`BIRD cannot be asked: ${bird.error ?? "it does not answer"}`]),
     ...(bird.applyError === undefined
       ? []

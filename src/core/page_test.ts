@@ -22,6 +22,15 @@ Deno.test("renderPage() says what is wrong first, and everything in words", () =
   assertEquals(renderPage(pageInput()), page);
 });
 
+Deno.test("renderPage() says that policies are not in force", () => {
+  const { status } = pageInput();
+  const policies = { total: 1, selectedPods: 1, inForce: false, error: "Cannot run <nft>" };
+  assertStringIncludes(
+    renderPage(pageInput({ status: { ...status, policies } })),
+    "<li>Policies are not in force: Cannot run &lt;nft&gt;</li>",
+  );
+});
+
 Deno.test("renderPage() says that all is well, and that there is nothing", () => {
   const { status, peers, anycast, allocations, routes } = pageInput();
   const page = renderPage(pageInput({

@@ -181,6 +181,7 @@ const WELL: Readonly<Record<string, string>> = {
   'flock_nodeconfig_refused{node="n1"}': "0x60",
   'flock_nodeconfig_in_force{node="n1"}': "1x60",
   'flock_bird_config_applied{node="n1"}': "1x60",
+  'flock_netpol_in_force{node="n1"}': "1x60",
   'flock_route_intended{node="n1",family="ipv6"}': "7x60",
   'flock_route_kernel{node="n1",family="ipv6"}': "7x60",
   'flock_route_announced{node="n1",family="ipv6"}': "3x60",
@@ -226,6 +227,7 @@ const ILL: Readonly<Record<string, readonly [Readonly<Record<string, string>>, .
   FlockBfdSessionDown: [{ 'flock_bfd_session_up{node="n1",peer="a"}': "0x60" }, "peer"],
   FlockNodeConfigRefused: [{ 'flock_nodeconfig_refused{node="n1"}': "1x60" }],
   FlockBirdConfigNotApplied: [{ 'flock_bird_config_applied{node="n1"}': "0x60" }],
+  FlockPoliciesNotInForce: [{ 'flock_netpol_in_force{node="n1"}': "0x60" }],
   FlockRoutesDiffer: [
     { 'flock_route_kernel{node="n1",family="ipv6"}': "8x60" },
     "family",
