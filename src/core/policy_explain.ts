@@ -106,7 +106,7 @@ function judgementOf(
     (denies || judgement.kind === "allowed");
   return {
     outcome: judgement.kind,
-    policies: policiesOf(judgement).slice(0, MAX_POLICIES).map(qualified),
+    policies: policiesOf(judgement).map(qualified).sort().slice(0, MAX_POLICIES),
     rule: judgement.kind === "allowed" ? judgement.rule + 1 : undefined,
     mode: link?.mode,
     passes,
@@ -155,7 +155,7 @@ function judgementText(
         (words === undefined ? "" : `: ${ruleText(direction, words)}`);
     }
     case "denied": {
-      const names = namesText(judgement.policies.map(qualified));
+      const names = namesText(judgement.policies.map(qualified).sort());
       return judgement.policies.length === 1
         ? `denied: the pod is selected by ${names}, which does not allow it`
         : `denied: the pod is selected by ${names}; none of them allows it`;

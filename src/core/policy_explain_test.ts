@@ -104,9 +104,9 @@ Deno.test("explainPolicies() names all that select a pod which is denied", () =>
   const [item] = explain("198.51.100.77 web/db 5432").items;
   assertEquals(told(item!), [
     "no pod has this address, and policies are about pods",
-    "denied: the pod is selected by web/deny-all, web/db; none of them allows it",
+    "denied: the pod is selected by web/db, web/deny-all; none of them allows it",
   ]);
-  assertEquals(item?.ingress.policies, ["web/deny-all", "web/db"]);
+  assertEquals(item?.ingress.policies, ["web/db", "web/deny-all"]);
 });
 
 Deno.test("explainPolicies() says that audit mode lets it pass", () => {
@@ -133,7 +133,7 @@ Deno.test("explainPolicies() says who enforces it for a pod of another node", ()
   const { items: [item] } = explain("web/db web/far 80");
   assertEquals(
     item?.ingress.text,
-    "denied: the pod is selected by web/deny-all, web/db; none of them allows it; " +
+    "denied: the pod is selected by web/db, web/deny-all; none of them allows it; " +
       "its node n2 enforces this, and knows whether the pod is in audit mode",
   );
   assertEquals(item?.to.node, "n2");
