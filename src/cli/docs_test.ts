@@ -138,6 +138,16 @@ Deno.test("docs: cmd-explain.md has every fact in its order, and every option", 
   assertEquals(listed.sort(), [...new Set(options)].sort());
 });
 
+Deno.test("docs: policies.md has every option of flock policies explain", async () => {
+  const options = [
+    ...(await helpOf("policies explain")).matchAll(/ (--(?!help)[\w-]+(?: <\w+>)?)/g),
+  ]
+    .map(([, option]) => `\`${option}\``);
+  const listed = rowsOf(await read("docs/policies.md")).map(([first = ""]) => first)
+    .filter((cell) => cell.startsWith("`--"));
+  assertEquals(listed.sort(), options.sort());
+});
+
 Deno.test("docs: README.md has the versions that flock doctor compares with", async () => {
   const rows = new Map(tableOf(await read("README.md"), "what ").map(([what, is]) => [what, is]));
   assertEquals(

@@ -155,6 +155,30 @@ testWith("netns: what is told of policies is what the kernel does", ["root", "bi
     assertEquals(status.policies, { total: 1, selectedPods: 1, inForce: true });
   });
 
+  await t.step("a table that somebody deletes is there again, with the same rules", async () => {
+    const list = async (): Promise<string> =>
+      (await node.attempt(["nft", "-s", "list", "table", "inet", "flock"])).stdout;
+    const before = await list();
+    await node.exec(["nft", "delete", "table", "inet", "flock"]);
+    await until("the table", async () => (await list()).length === before.length);
+    assertEquals((await list()).split("\n").sort(), before.split("\n").sort());
+    await until(
+      "that it is counted",
+      async () => parseScrape(await scrape(node)).flock_netpol_restores_total === 1,
+    );
+    await node.updatePod(db);
+    await until("enforcement", async () => (await podOf("db")).mode === "enforce");
+  });
+
+  await t.step("without an agent it stays denied; the next one goes on counting", async () => {
+    await node.killAgent();
+    assertEquals(await ping(web, db.address("ipv4")!), 0);
+    await node.startAgent();
+    await node.waitReady();
+    await until("its policies", async () => (await ask<PolicyList>(node, "policies")).inForce);
+    assertEquals((await podOf("db")).ingress.dropped?.packets, 2);
+  });
+
   await t.step("the rendered table is what nft takes, and what is there", async () => {
     const { text, inForce } = await ask<Rendered>(node, "render nft");
     assertEquals(inForce, true);
