@@ -6,6 +6,7 @@
  */
 import { NFT_TABLE } from "../core/config.ts";
 import { isListing, type NftTable, renderDifference, renderTable } from "../core/nftables.ts";
+import { CommandError } from "../io/command.ts";
 import type { Nft } from "../io/nft.ts";
 import { log } from "../log.ts";
 
@@ -39,14 +40,23 @@ export class FilterTable {
     const before = this.#applied;
     if (before === undefined) return await this.#adopt(table);
     const script = renderDifference(NFT_TABLE, before, table);
-    this.#applied = undefined;
-    if (script !== "") {
-      await this.#nft.run(script);
-      this.#listing = undefined;
-      log.debug("Changed packet filter table", { lines: script.split("\n").length - 1 });
+    if (script === "") {
+      this.#applied = table;
+      return false;
     }
-    this.#applied = table;
-    return script !== "";
+    this.#applied = undefined;
+    try {
+      await this.#nft.run(script);
+    } catch (error) {
+      const listing = await this.#listingAfter(error);
+      if (listing !== undefined && isListing(listing, before)) throw error;
+      // The difference was one to what is not there any more: whoever waits for it need not fail.
+      await this.#restore(table, listing);
+      return true;
+    }
+    [this.#applied, this.#listing] = [table, undefined];
+    log.debug("Changed packet filter table", { lines: script.split("\n").length - 1 });
+    return true;
   }
 
   /**
@@ -66,12 +76,7 @@ export class FilterTable {
         return false;
       }
     }
-    this.#restored++;
-    await this.#write(table);
-    log.warn("Restored packet filter table that somebody else changed", {
-      table: NFT_TABLE,
-      reason: listing === undefined ? "deleted" : "changed",
-    });
+    await this.#restore(table, listing);
     this.#listing = await this.#nft.list();
     if (this.#listing !== undefined && !isListing(this.#listing, table)) {
       this.#isUnreadable = true;
@@ -91,6 +96,22 @@ export class FilterTable {
     await this.#write(table);
     log.info("Wrote packet filter table", { table: NFT_TABLE, chains: table.chains.size });
     return true;
+  }
+
+  /** What is there when `nft` refused a transaction. @throws {unknown} the error when it was another one */
+  async #listingAfter(error: unknown): Promise<string | undefined> {
+    if (!(error instanceof CommandError) || error.signal !== undefined) throw error;
+    return await this.#nft.list();
+  }
+
+  /** @param listing what was found in its place */
+  async #restore(table: NftTable, listing: string | undefined): Promise<void> {
+    await this.#write(table);
+    this.#restored++;
+    log.warn("Restored packet filter table that somebody else changed", {
+      table: NFT_TABLE,
+      reason: listing === undefined ? "deleted" : "changed",
+    });
   }
 
   async #write(table: NftTable): Promise<void> {

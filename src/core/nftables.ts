@@ -31,6 +31,8 @@ export interface NftTable {
 /** Nothing. */
 export const EMPTY_TABLE: NftTable = { sets: new Map(), chains: new Map() };
 
+/** Sets, maps and chains in a listing: head and content. */
+const BLOCKS = /^\t(\S+ \S+) \{\n(.*?)^\t\}$/gms;
 /** So many elements in a line: `nft` reads lines of any length, people do not. */
 const ELEMENTS_PER_LINE = 500;
 
@@ -91,7 +93,7 @@ export function renderDifference(name: string, from: NftTable, to: NftTable): st
 /** True when what `nft -s list table` printed is this table. */
 export function isListing(listing: string, table: NftTable): boolean {
   const blocks = parseListing(listing);
-  if (blocks.size !== table.sets.size + table.chains.size) return false;
+  if (blocks?.size !== table.sets.size + table.chains.size) return false;
   for (const [key, set] of table.sets) {
     const elements = elementTexts(set.elements).sort();
     const expected = [...set.spec, ...(elements.length > 0 ? [elements.join(", ")] : [])];
@@ -104,10 +106,13 @@ export function isListing(listing: string, table: NftTable): boolean {
   return true;
 }
 
-/** The blocks of a listing by their heads, each with its lines, elements in one line and sorted. */
-function parseListing(listing: string): ReadonlyMap<string, string> {
+/**
+ * The blocks of a listing by their heads, each with its lines, elements in one line and sorted; undefined when
+ * there is more: a table can be dormant.
+ */
+function parseListing(listing: string): ReadonlyMap<string, string> | undefined {
   const blocks = new Map<string, string>();
-  for (const [, head, body = ""] of listing.matchAll(/^\t(\S+ \S+) \{\n(.*?)^\t\}$/gms)) {
+  const rest = hexAddresses(listing).replace(BLOCKS, (_, head: string, body: string) => {
     const [lines = "", elements] = body.split("\t\telements = { ");
     const parts = lines.split("\n").map((line) => line.trim()).filter((line) => line !== "");
     if (elements !== undefined) {
@@ -116,9 +121,21 @@ function parseListing(listing: string): ReadonlyMap<string, string> {
         .map((element) => element.replace(/ counter$/, ""));
       parts.push(list.sort().join(", "));
     }
-    blocks.set(head ?? "", parts.join("\n"));
-  }
-  return blocks;
+    blocks.set(head, parts.join("\n"));
+    return "";
+  });
+  return /^table inet \S+ \{\s*\}\s*$/.test(rest) ? blocks : undefined;
+}
+
+/** The C library prints ::1.2.3.4 for what is ::102:304 in RFC 5952, and so with ::ffff:1.2.3.4. */
+function hexAddresses(text: string): string {
+  return text.replaceAll(
+    /(?<![\da-f])(::(?:ffff:)?)(\d+)\.(\d+)\.(\d+)\.(\d+)/g,
+    (_, start: string, ...bytes: readonly string[]) => {
+      const [a = 0, b = 0, c = 0, d = 0] = bytes.slice(0, 4).map(Number);
+      return `${start}${(a << 8 | b).toString(16)}:${(c << 8 | d).toString(16)}`;
+    },
+  );
 }
 
 function elementTexts(elements: ReadonlyMap<string, string>): string[] {
