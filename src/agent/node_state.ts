@@ -12,7 +12,7 @@ import {
   prefixOf,
   scopeOf,
 } from "../core/cidr.ts";
-import { DEFAULT_NODE_CONFIG } from "../core/config.ts";
+import { DEFAULT_NODE_CONFIG, IPVS_LINK } from "../core/config.ts";
 import type { IpLink } from "../core/ip_state.ts";
 import {
   mergeDefault,
@@ -27,8 +27,6 @@ import { readTextIfPresent, writeFileDurable } from "../io/fs.ts";
 import type { NodeKernel } from "../io/ip.ts";
 import { log } from "../log.ts";
 
-/** The link that kube-proxy's mode ipvs makes. */
-const IPVS_LINK = "kube-ipvs0";
 /** MTU where neither a configuration nor a default route says another. */
 const FALLBACK_MTU = 1500;
 

@@ -81,5 +81,8 @@ export const DEFAULT_CONFLIST = "/etc/cni/net.d/01-flock.conflist";
 /** Where the DaemonSet's image has the executable. */
 export const IMAGE_EXECUTABLE = "/usr/local/bin/flock";
 
+/** The link that kube-proxy's mode ipvs makes: it has the addresses of Services. */
+export const IPVS_LINK = "kube-ipvs0";
+
 /** Packet filter table of ours, family inet. */
 export const NFT_TABLE = "flock";

@@ -110,6 +110,13 @@ export const CHECKS = {
     why: "packets pass that should not, or the other way round; new pods wait",
     fix: "what the agent says; who deletes the table",
   },
+  "policies-ipvs": {
+    severity: "note",
+    finds: "kube-proxy runs in mode ipvs (deprecated)",
+    why: "packets to Services are delivered to the node before they go on to a pod: policies are " +
+      "not asked about them",
+    fix: "kube-proxy's mode `nftables` or `iptables`",
+  },
   "conntrack": {
     severity: "warning",
     finds: "the table of tracked connections is three quarters full",

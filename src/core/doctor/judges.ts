@@ -40,7 +40,7 @@ import {
   judgeTools,
 } from "./machine.ts";
 import { judgeMtu, judgeOwnSubnets, judgePeerPaths } from "./paths.ts";
-import { judgeConntrack, judgePolicies } from "./policies.ts";
+import { judgeConntrack, judgeIpvs, judgePolicies } from "./policies.ts";
 import { judgeDhcpcd, judgeLinkFiles, judgeNetworkd, judgeNetworkManager } from "./services.ts";
 
 /** Makes some of the checks. */
@@ -91,6 +91,7 @@ export const JUDGES: readonly Judge[] = [
       judgeMtu(f.network, valueOf(all.config), f.peers).filter(({ id }) => id === "mtu-path"),
   ),
   judge(["policies"], ["policies"], (f) => judgePolicies(f.policies)),
+  judge(["policies-ipvs"], ["network"], (f) => judgeIpvs(f.network)),
   judge(["conntrack"], ["sysctls"], (f) => judgeConntrack(f.sysctls)),
   judge(["kernel-feature"], ["features"], (f) => judgeFeatures(f.features)),
   judge(["tool-missing", "tool-version", "tool-newer"], ["tools"], (f) => judgeTools(f.tools)),

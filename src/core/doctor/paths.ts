@@ -16,6 +16,7 @@ import {
   scopeOf,
 } from "../cidr.ts";
 import { chooseLocalAddress } from "../local_address.ts";
+import { IPVS_LINK } from "../config.ts";
 import type { NodeConfig } from "../node_config.ts";
 import { isHostIfname } from "../wiring.ts";
 import type { Problem } from "./checks.ts";
@@ -24,8 +25,6 @@ import { podLinksOf, uplinksOf } from "./kernel.ts";
 
 /** Route protocols of BGP speakers, by name and number (`/etc/iproute2/rt_protos`). */
 const BGP_PROTOCOLS: readonly string[] = ["bird", "12", "bgp", "186", "zebra", "11"];
-/** The link that kube-proxy's mode ipvs makes: the addresses of Services on it are no networks. */
-const IPVS_LINK = "kube-ipvs0";
 
 export function judgeMtu(
   network: NetworkFacts,

@@ -4,9 +4,9 @@
  *
  * @module
  */
-import { NFT_TABLE } from "../config.ts";
+import { IPVS_LINK, NFT_TABLE } from "../config.ts";
 import type { Problem } from "./checks.ts";
-import type { PolicyFacts } from "./facts.ts";
+import type { NetworkFacts, PolicyFacts } from "./facts.ts";
 
 /** Documentation/networking/nf_conntrack-sysctl.rst of Linux. */
 export const CONNTRACK_COUNT = "net/netfilter/nf_conntrack_count";
@@ -29,6 +29,16 @@ export function judgePolicies({ inForce, error, hasTable }: PolicyFacts): readon
     id: "policies",
     finding: `table inet ${NFT_TABLE} is not there, although the agent made it`,
     fix: ["# the agent makes it again when it hears of it; who deletes it says:", "nft monitor"],
+  }];
+}
+
+/** In this mode kube-proxy's packets are not forwarded, they are the node's. */
+export function judgeIpvs({ links }: NetworkFacts): readonly Problem[] {
+  if (!links.some(({ ifname }) => ifname === IPVS_LINK)) return [];
+  return [{
+    id: "policies-ipvs",
+    finding: `there is a link ${IPVS_LINK}: policies do not see packets that go to Services`,
+    fix: ["# of kube-proxy's configuration:", "mode: nftables"],
   }];
 }
 

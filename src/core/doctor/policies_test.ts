@@ -1,6 +1,12 @@
 import { assertEquals } from "@std/assert";
-import { sysctls } from "../../../tests/doctor_facts.ts";
-import { CONNTRACK_COUNT, CONNTRACK_MAX, judgeConntrack, judgePolicies } from "./policies.ts";
+import { link, network, sysctls } from "../../../tests/doctor_facts.ts";
+import {
+  CONNTRACK_COUNT,
+  CONNTRACK_MAX,
+  judgeConntrack,
+  judgeIpvs,
+  judgePolicies,
+} from "./policies.ts";
 
 Deno.test("judgePolicies() wants them in force, and their table there", () => {
   assertEquals(judgePolicies({ inForce: true, hasTable: true }), []);
@@ -21,4 +27,10 @@ Deno.test("judgeConntrack() wants a quarter free", () => {
     "sysctl -w net/netfilter/nf_conntrack_max=4000",
   ]);
   assertEquals(judgeConntrack({}), []);
+});
+
+Deno.test("judgeIpvs() tells of the mode whose packets are not forwarded", () => {
+  assertEquals(judgeIpvs(network()), []);
+  const links = [link("eth0"), link("kube-ipvs0")];
+  assertEquals(judgeIpvs(network({ links })).map(({ id }) => id), ["policies-ipvs"]);
 });
