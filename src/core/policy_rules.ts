@@ -135,39 +135,21 @@ export function policyRules(
     return `${IP[family]} ${field} @${name}`;
   }
 
-  /** Matches of a rule's peers: any of them. */
-  function peerMatches(list: readonly PolicyPeer[] | undefined): readonly string[] {
-    if (list === undefined) return [""];
-    const blocks = list.filter((peer) => peer.kind === "block");
+  /** Matches of a rule's peers of one family: any of them. */
+  function peerMatches(list: readonly PolicyPeer[], family: Family): readonly string[] {
+    const block = blockMatch(list.filter((peer) => peer.kind === "block"), family);
     return [
-      ...list.filter((peer) => peer.kind === "pods").flatMap((peer) =>
-        FAMILIES.map((family) =>
-          `${IP[family]} ${field} @${peerSet("pods", selectorOf(peer, policy), { family })}`
-        )
+      ...list.filter((peer) => peer.kind === "pods").map((peer) =>
+        `${IP[family]} ${field} @${peerSet("pods", selectorOf(peer, policy), { family })}`
       ),
-      ...FAMILIES.map((family) => blockMatch(blocks, family)).filter((match) =>
-        match !== undefined
-      ),
+      ...(block === undefined ? [] : [block]),
     ];
   }
 
-  /** Rules for a port's name in packets to other pods: it is another number in each of them. */
-  function namedEgress(list: readonly PolicyPeer[] | undefined, port: NamedPolicyPort): void {
+  /** Matches of a port's name in packets to other pods: it is another number in each of them. */
+  function namedMatch(port: NamedPolicyPort, family: Family): string {
     const l4 = port.protocol.toLowerCase();
-    const match = (selector: PodSelector, family: Family): string =>
-      `${IP[family]} daddr . ${l4} dport @${peerSet("named", selector, { family, port })}`;
-    const accept = (...matches: readonly string[]): void =>
-      void rules.push([...matches, "accept"].join(" "));
-    for (const family of FAMILIES) {
-      if (list === undefined) accept(match(EVERY_POD, family));
-      for (const peer of list ?? []) {
-        if (peer.kind === "pods") accept(match(selectorOf(peer, policy), family));
-      }
-      const block = blockMatch((list ?? []).filter((peer) => peer.kind === "block"), family);
-      // What follows names the family, too.
-      if (block?.startsWith("meta nfproto")) accept(match(EVERY_POD, family));
-      else if (block !== undefined) accept(block, match(EVERY_POD, family));
-    }
+    return `${IP[family]} daddr . ${l4} dport @${peerSet("named", EVERY_POD, { family, port })}`;
   }
 
   function portSet(port: NamedPolicyPort): string {
@@ -176,20 +158,26 @@ export function policyRules(
     return `oifname . ${port.protocol.toLowerCase()} dport @${name}`;
   }
 
-  function addRule(rule: PolicyRule): void {
-    const named = (rule.ports ?? []).filter((port) => port.kind === "named");
-    const toPorts = [
-      ...rangeMatches(rule.ports),
-      ...(direction === "ingress" ? named.map(portSet) : []),
-    ];
-    if (toPorts.length > 0) {
-      for (const peer of peerMatches(rule.peers)) {
-        for (const port of toPorts) {
-          rules.push([peer, port, "accept"].filter((part) => part !== "").join(" "));
+  function accept(...matches: readonly string[]): void {
+    rules.push([...matches.filter((match) => match !== ""), "accept"].join(" "));
+  }
+
+  function addRule({ peers, ports: wanted }: PolicyRule): void {
+    const named = (wanted ?? []).filter((port) => port.kind === "named");
+    const ports = [...rangeMatches(wanted), ...(direction === "ingress" ? named.map(portSet) : [])];
+    const others = peers === undefined
+      ? [""]
+      : FAMILIES.flatMap((family) => ports.length > 0 ? peerMatches(peers, family) : []);
+    for (const other of others) for (const port of ports) accept(other, port);
+    if (direction === "ingress") return;
+    for (const port of named) {
+      for (const family of FAMILIES) {
+        for (const other of peers === undefined ? [""] : peerMatches(peers, family)) {
+          // What follows says the family, too.
+          accept(other === `meta nfproto ${family}` ? "" : other, namedMatch(port, family));
         }
       }
     }
-    if (direction === "egress") { for (const port of named) namedEgress(rule.peers, port); }
   }
 
   for (const rule of policy[direction] ?? []) addRule(rule);
