@@ -40,9 +40,17 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ["src/io/kube*", [
     "src/core/",
     "src/log.ts",
+    "src/sleep.ts",
     "src/io/kube_*",
   ]],
-  ["src/io/", ["src/core/", "src/log.ts", "src/std.ts", "src/io/command.ts", "src/io/fs.ts"]],
+  ["src/io/", [
+    "src/core/",
+    "src/log.ts",
+    "src/sleep.ts",
+    "src/std.ts",
+    "src/io/command.ts",
+    "src/io/fs.ts",
+  ]],
   ["src/cni/", [
     "src/cni/",
     "src/core/cni.ts",
@@ -63,7 +71,14 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
     "node:process",
   ]],
   ["src/agent/tracing.ts", ["src/core/", "src/version.ts", "npm:@opentelemetry/api"]],
-  ["src/agent/", ["src/agent/", "src/core/", "src/io/", "src/log.ts", "src/version.ts"]],
+  ["src/agent/", [
+    "src/agent/",
+    "src/core/",
+    "src/io/",
+    "src/log.ts",
+    "src/sleep.ts",
+    "src/version.ts",
+  ]],
   ...["src/cli/main.ts", "src/cli/inspect_program.ts", "src/cli/completion.ts"].map((
     from,
   ): [string, string[]] => [from, [
@@ -86,6 +101,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ]],
   ["src/lab/", ["src/lab/", "src/core/", "src/io/command.ts", "src/io/fs.ts", "src/log.ts"]],
   ["src/log.ts", ["npm:@logtape/logtape"]],
+  ["src/sleep.ts", []],
   ["src/std.ts", ["npm:deno-std"]],
   ["src/version.ts", []],
 ];

@@ -20,7 +20,7 @@ import { BirdAbsentError, type Birdc, BirdRefusedError } from "../io/birdc.ts";
 import { CommandError, runCommand } from "../io/command.ts";
 import { ensureDir, parentOf, syncDir, writeFileDurable } from "../io/fs.ts";
 import { isNews, log } from "../log.ts";
-import { Pulse } from "./pulse.ts";
+import { sleep } from "../sleep.ts";
 
 /** Milliseconds in which BIRD is reloaded at most once. */
 export const RELOAD_WINDOW_MS = 500;
@@ -83,7 +83,7 @@ export class BgpSpeaker implements AsyncDisposable {
     this.#path = options.path;
     this.#birdc = options.birdc;
     this.#check = options.check ?? checkWithBird;
-    this.#sleep = options.sleep ?? ((ms, signal) => new Pulse().wait(ms, signal));
+    this.#sleep = options.sleep ?? sleep;
     this.#now = options.now ?? Date.now;
     this.#onReload = options.onReload ?? (() => {});
     this.#loop = this.#run();

@@ -17,6 +17,7 @@ import {
 import type { ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
 import type { BgpInput } from "./bgp_input.ts";
 import type { Drain } from "./drain.ts";
@@ -74,7 +75,7 @@ export class ConfigStatus {
     while (!signal.aborted) {
       await this.look(signal);
       await this.#pulse.wait(POLL_MS, signal);
-      await new Pulse().wait(SETTLE_MS, signal);
+      await sleep(SETTLE_MS, signal);
     }
   }
 

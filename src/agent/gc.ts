@@ -9,8 +9,8 @@ import type { ClusterSource } from "../core/objects.ts";
 import type { NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import type { PodNetwork } from "./pod_network.ts";
-import { Pulse } from "./pulse.ts";
 import { Turns } from "./turns.ts";
 
 /** Time between two looks, and how long something must have been leaked, in milliseconds. */
@@ -45,7 +45,7 @@ export class LeakCollector {
   async run(signal: AbortSignal): Promise<void> {
     let failures = 0;
     while (!signal.aborted) {
-      await new Pulse().wait(INTERVAL_MS, signal);
+      await sleep(INTERVAL_MS, signal);
       if (signal.aborted) break;
       try {
         await this.#turns.take("leaks", () => this.collect());

@@ -10,6 +10,7 @@ import { formatPrefix } from "../core/cidr.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
@@ -83,7 +84,7 @@ export class NodeCondition {
         }
       }
       // Not to be woken: what is cached may be older than what was written.
-      await new Pulse().wait(pauseMs, signal);
+      await sleep(pauseMs, signal);
     }
   }
 

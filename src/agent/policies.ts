@@ -18,6 +18,7 @@ import type { Labels } from "../core/label_selector.ts";
 import { PolicyCompiler, type PolicySelection } from "../core/policy_ruleset.ts";
 import type { Nft } from "../io/nft.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { FilterTable } from "./filter_table.ts";
 import { type PolicyFactsOptions, PolicyFactsReader } from "./policy_facts.ts";
 import { Pulse } from "./pulse.ts";
@@ -202,7 +203,7 @@ export class PolicyEnforcer {
           log.warn("Could not enforce policies", { err: error, retryInMs, failures });
         }
       }
-      await new Pulse().wait(GAP_MS, signal);
+      await sleep(GAP_MS, signal);
     }
   }
 
@@ -218,7 +219,7 @@ export class PolicyEnforcer {
           log.warn("Could not follow packet filter tables", { err: error });
         }
       });
-      await new Pulse().wait(RETRY_MAX_MS, signal);
+      await sleep(RETRY_MAX_MS, signal);
       // It may have gone unseen.
       suspect();
     }

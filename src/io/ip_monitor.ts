@@ -8,6 +8,7 @@
  */
 import { type IpEvent, parseIpEvent } from "../core/ip_events.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { CommandError, type FollowCommand, followCommand } from "./command.ts";
 
 /** Who is told. Handlers must not throw: one that does restarts `ip`. */
@@ -24,7 +25,7 @@ export interface IpMonitorHandlers {
 export interface IpMonitorOptions {
   readonly follow?: FollowCommand;
   /** Waits for milliseconds, or until the signal aborts. */
-  readonly sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly sleep?: typeof sleep;
   /** Milliseconds of a clock that only goes forward. */
   readonly now?: () => number;
 }
@@ -54,7 +55,7 @@ export async function runIpMonitor(
   signal: AbortSignal,
   options: IpMonitorOptions = {},
 ): Promise<void> {
-  const { follow = followCommand, sleep = pause, now = () => performance.now() } = options;
+  const { follow = followCommand, sleep: rest = sleep, now = () => performance.now() } = options;
   let args: readonly string[] = [...ARGS, NEXTHOP];
   let failures = 0;
   while (!signal.aborted) {
@@ -67,7 +68,7 @@ export async function runIpMonitor(
         said,
         signal,
         follow,
-        sleep,
+        sleep: rest,
       });
       const command = `ip ${args.join(" ")}`;
       err = new CommandError(
@@ -92,14 +93,14 @@ export async function runIpMonitor(
     // At first, and then at each doubling.
     if (isNews(failures)) log.warn("Route monitor ended", { err, retryInMs });
     failures++;
-    await sleep(retryInMs, signal);
+    await rest(retryInMs, signal);
   }
 }
 
 /** One `ip`, from its start to its end. */
 async function followOnce(
   handlers: IpMonitorHandlers,
-  { args, said, signal, follow, sleep }: {
+  { args, said, signal, follow, sleep: rest }: {
     readonly args: readonly string[];
     /** Takes the last lines of stderr. */
     readonly said: string[];
@@ -123,7 +124,7 @@ async function followOnce(
   try {
     const [status] = await Promise.all([
       running.finally(() => over.abort()),
-      tellStart(handlers, sleep, either),
+      tellStart(handlers, rest, either),
     ]);
     return status;
   } finally {
@@ -135,21 +136,10 @@ async function followOnce(
 
 async function tellStart(
   handlers: IpMonitorHandlers,
-  sleep: (ms: number, signal: AbortSignal) => Promise<void>,
+  rest: typeof sleep,
   signal: AbortSignal,
 ): Promise<void> {
   handlers.onGap("ip monitor starts");
-  await sleep(LISTENS_MS, signal);
+  await rest(LISTENS_MS, signal);
   if (!signal.aborted) handlers.onGap("ip monitor listens");
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const wake = (): void => resolve();
-  const timer = setTimeout(wake, ms);
-  signal.addEventListener("abort", wake);
-  if (signal.aborted) wake();
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", wake);
 }

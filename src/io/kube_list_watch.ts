@@ -19,6 +19,7 @@
 import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
 import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 import { type KubeClient, KubeError } from "./kube_client.ts";
 import { listPages } from "./kube_list.ts";
 
@@ -235,15 +236,4 @@ function errorOf(status: unknown, path: string): KubeError {
     `Cannot watch "${path}": ${typeof message === "string" ? message : quote(status)}`,
     typeof code === "number" ? code : 500,
   );
-}
-
-async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const wake = (): void => resolve();
-  const timer = setTimeout(wake, ms);
-  signal.addEventListener("abort", wake);
-  if (signal.aborted) wake();
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", wake);
 }
