@@ -1,7 +1,7 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { AddressRanges } from "./address_ranges.ts";
-import { contains, parseAddress, parsePrefix, prefixOf } from "./cidr.ts";
+import { AddressRanges, rangesOfBlocks } from "./address_ranges.ts";
+import { contains, formatAddress, parseAddress, parsePrefix, prefixOf } from "./cidr.ts";
 
 Deno.test("AddressRanges joins prefixes when they overlap or adjoin", () => {
   const ranges = new AddressRanges(
@@ -35,3 +35,62 @@ Deno.test("AddressRanges holds an address exactly when one of its prefixes does"
     }
   }));
 });
+
+Deno.test("rangesOfBlocks() takes parts out of blocks, and joins what is left", () => {
+  const ranges = (...blocks: readonly (readonly string[])[]): readonly string[] =>
+    rangesOfBlocks(
+      blocks.map(([cidr = "", ...except]) => ({
+        cidr: parsePrefix(cidr),
+        except: except.map(parsePrefix),
+      })),
+      "ipv4",
+    ).map(({ first, last }) => [first, last].map(asIpv4).join("-"));
+  assertEquals(ranges(), []);
+  assertEquals(ranges(["2001:db8::/32"]), []);
+  assertEquals(ranges(["10.0.0.0/8"]), ["10.0.0.0-10.255.255.255"]);
+  assertEquals(ranges(["10.0.0.0/8", "10.0.0.0/8"]), []);
+  assertEquals(ranges(["10.0.0.0/8", "0.0.0.0/0"]), []);
+  assertEquals(ranges(["10.0.0.0/8", "11.0.0.0/8"]), ["10.0.0.0-10.255.255.255"]);
+  assertEquals(ranges(["0.0.0.0/0", "0.0.0.0/8", "255.0.0.0/8"]), ["1.0.0.0-254.255.255.255"]);
+  assertEquals(ranges(["10.0.0.0/24", "10.0.0.0/32", "10.0.0.255/32"]), ["10.0.0.1-10.0.0.254"]);
+  // What one block leaves out, another one may hold.
+  assertEquals(ranges(["10.0.0.0/24", "10.0.0.0/25"], ["10.0.0.64/26"]), ["10.0.0.64-10.0.0.255"]);
+});
+
+Deno.test("property: rangesOfBlocks() holds what a block does and none of its exceptions", () => {
+  for (
+    const [family, base] of [["ipv4", "255.255.255.192"], ["ipv6", "2001:db8::1:ffc0"]] as const
+  ) {
+    const { value: start } = parseAddress(base);
+    const bits = family === "ipv4" ? 32 : 128;
+    const prefix = fc.tuple(fc.nat(63), fc.nat(6)).map(([low, host]) =>
+      prefixOf({ family, value: start + BigInt(low) }, bits - host)
+    );
+    const blocks = fc.array(
+      fc.record({ cidr: prefix, except: fc.array(prefix, { maxLength: 4 }) }),
+      { maxLength: 4 },
+    );
+    fc.assert(fc.property(blocks, (blocks) => {
+      const ranges = rangesOfBlocks(blocks, family);
+      for (let low = 0n; low < 64n; low++) {
+        const asked = { family, value: start + low };
+        const held = blocks.some(({ cidr, except }) =>
+          contains(cidr, asked) && !except.some((part) => contains(part, asked))
+        );
+        const found = ranges.filter(({ first, last }) =>
+          first <= asked.value && asked.value <= last
+        );
+        assertEquals(found.length, held ? 1 : 0);
+      }
+      for (const [n, { first, last }] of ranges.entries()) {
+        assert(start <= first && first <= last && last < start + 64n);
+        const before = ranges[n - 1];
+        assert(before === undefined || before.last + 1n < first, "sorted, and nothing adjoins");
+      }
+    }));
+  }
+});
+
+function asIpv4(value: bigint): string {
+  return formatAddress({ family: "ipv4", value });
+}
