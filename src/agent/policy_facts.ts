@@ -10,7 +10,7 @@
 import { addressReason } from "../core/anycast.ts";
 import { askedAddresses, policyModeOf } from "../core/annotations.ts";
 import type { Attachment } from "../core/attachment.ts";
-import { contains, formatAddress, parseAddress } from "../core/cidr.ts";
+import { contains, formatAddress, parseAddress, type Prefix } from "../core/cidr.ts";
 import { messageOf } from "../core/errors.ts";
 import type { Labels } from "../core/label_selector.ts";
 import type { NodeConfig } from "../core/node_config.ts";
@@ -53,6 +53,7 @@ export class PolicyFactsReader {
   #byObject = new WeakMap<PeerPod, Seen>();
   #namespaces: ReadonlyMap<string, Labels> = new Map();
   #config: NodeConfig | undefined;
+  #reserved: readonly Prefix[] = [];
   /** Annotations that were warned about. */
   readonly #warned = new Set<string>();
 
@@ -68,8 +69,9 @@ export class PolicyFactsReader {
   /** The facts as they are now. */
   read(): PolicyFacts {
     const { source, store, node } = this.#o;
-    if (node.config !== this.#config) this.#byObject = new WeakMap();
-    this.#config = node.config;
+    const { config, reserved } = node;
+    if (config !== this.#config || reserved !== this.#reserved) this.#byObject = new WeakMap();
+    [this.#config, this.#reserved] = [config, reserved];
     const attachments = store.list();
     const namespaces = new Map(
       Array.from(source.namespaces(), (namespace) => [namespace.name, namespace]),
@@ -132,11 +134,13 @@ export class PolicyFactsReader {
     };
     for (const [key, pod] of own) {
       isOwn.add(`${pod.namespace}/${pod.name}`);
+      if (pod.finished) continue;
       const addresses = new Set((byPod.get(key) ?? []).flatMap(addressesOf));
       add(key, pod.nodeName === undefined ? { ...pod, nodeName } : pod, [...addresses]);
     }
     for (const pod of source.peers()) {
-      if (pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`)) continue;
+      const isOurs = pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`);
+      if (isOurs || own.has(podKey(pod))) continue;
       const known = this.#byObject.get(pod);
       if (known !== undefined) seen.set(known.key, known);
       // What has ended may have left its addresses to others.
