@@ -30,7 +30,7 @@ export interface PodPlan {
 export const POLICY_PORTS = [80, 81, 8080] as const;
 /** A pod of each node in a namespace of its own, whom a policy selects that names the world. */
 const CANARY = "canary";
-const FILE = "policies.json";
+const FILE = "policies.yaml";
 
 interface RealPod {
   readonly plan: PodPlan;
@@ -332,24 +332,17 @@ function canonical(address: string): string {
   return formatAddress(parseAddress(address));
 }
 
-/** A world for people to read, with what was asked and what came of it. */
-export function describeDisagreement(
-  drawn: DrawnWorld,
-  disagreements: readonly Disagreement[],
-): string {
+/** For people to read: what was asked, and what came of it. */
+export function describeDisagreements(disagreements: readonly Disagreement[]): string {
   const told = disagreements.slice(0, 5).map(({ outcome: { probe }, why }) => {
     const { host, from, to, protocol, port, judged } = probe;
     const verdicts = judged.map(({ host, allowed }) => `${host} ${allowed ? "allows" : "denies"}`);
     return `${host} ${from} to ${to} ${protocol}/${port} (${verdicts.join(", ")}): ${why}`;
   });
-  const objects: readonly unknown[] = [
-    ...drawn.namespaces.map(({ metadata }) => metadata),
-    ...drawn.pods.map(({ metadata, spec, status }) => ({ metadata, spec, status })),
-    ...drawn.policies.map(({ metadata, spec }: ApiPolicy) => ({ metadata, spec })),
-  ];
-  return [
-    `${disagreements.length} disagreements:`,
-    ...told,
-    ...objects.map((object) => JSON.stringify(object)),
-  ].join("\n");
+  return [`${disagreements.length} disagreements:`, ...told].join("\n");
+}
+
+/** A world for people to read, an object a line. */
+export function describeWorld({ namespaces, pods, policies }: DrawnWorld): string {
+  return [...namespaces, ...pods, ...policies].map((object) => JSON.stringify(object)).join("\n");
 }

@@ -11,7 +11,7 @@ import fc from "fast-check";
 import { EXECUTABLE } from "../executable.ts";
 import { testSource, testWith } from "../support.ts";
 import { type DrawnWorld, worldOf, worldRuns } from "../policy_worlds.ts";
-import { describeDisagreement, type PodPlan, PolicyLab } from "./policy_lab.ts";
+import { describeDisagreements, describeWorld, type PodPlan, PolicyLab } from "./policy_lab.ts";
 import { createTestLab } from "./test_lab.ts";
 
 /** What the source does is the same; it only takes longer with an API server between. */
@@ -70,12 +70,15 @@ testWith(
       let failed = 0;
       const agree = async (drawn: DrawnWorld): Promise<void> => {
         if (failed > 0 && performance.now() - failed > SHRINK_MS) return;
-        await policyLab.become(drawn);
-        const disagreements = await policyLab.compare(drawn);
-        if (disagreements.length === 0) return;
-        failed ||= performance.now();
-        const tables = await policyLab.tables();
-        throw new Error(`${describeDisagreement(drawn, disagreements)}\n${tables}`);
+        try {
+          await policyLab.become(drawn);
+          const disagreements = await policyLab.compare(drawn);
+          if (disagreements.length > 0) throw new Error(describeDisagreements(disagreements));
+        } catch (error) {
+          failed ||= performance.now();
+          const tables = `${await policyLab.tables()}\n${await lab.tails(20)}`;
+          throw new Error(`${error}\n${describeWorld(drawn)}\n${tables}`, { cause: error });
+        }
       };
       await fc.assert(fc.asyncProperty(worldOf(frame).filter(hasPolicies), agree), {
         seed: seed + done,
