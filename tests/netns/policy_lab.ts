@@ -6,16 +6,16 @@
  */
 import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
-import { type Packet, type PolicyPod, selectingPolicies, verdict } from "../../src/core/policy.ts";
+import { type Packet, type PolicyPod, verdict } from "../../src/core/policy.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
-import { type ApiPod, type ApiPolicy, namespace, networkPolicy } from "../policy_objects.ts";
+import { type ApiPod, namespace, networkPolicy } from "../policy_objects.ts";
 import { type DrawnWorld, type PodSlot, policyWorldOf, type WorldFrame } from "../policy_worlds.ts";
 import { type Outcome, PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
 import { forgetFlows } from "./sockets.ts";
-import { listTable } from "./policy_table.ts";
+import { listTable, waitInForce, writePolicies } from "./policy_table.ts";
 
 /** A pod to make. */
 export interface PodPlan {
@@ -30,7 +30,6 @@ export interface PodPlan {
 export const POLICY_PORTS = [80, 81, 8080] as const;
 /** A pod of each node in a namespace of its own, whom a policy selects that names the world. */
 const CANARY = "canary";
-const FILE = "policies.yaml";
 
 interface RealPod {
   readonly plan: PodPlan;
@@ -134,10 +133,6 @@ export class PolicyLab implements Disposable {
         }],
       }],
     });
-    const policies = [...world.policies, marker].map((policy) => ({
-      ...policy,
-      metadata: { ...policy.metadata, uid: crypto.randomUUID() },
-    }));
     const [node] = this.lab.nodes;
     for (const [i, object] of world.pods.entries()) {
       const real = this.#pods[i];
@@ -146,8 +141,11 @@ export class PolicyLab implements Disposable {
         real === undefined ? withUid(object) : merged(real, object),
       ]);
     }
-    await node!.writeManifest(FILE, [...world.namespaces, ...policies]);
-    await Promise.all(this.lab.nodes.map((node) => this.#acknowledged(node, world, serial)));
+    const uids = await writePolicies(node!, [...world.policies, marker], world.namespaces);
+    await Promise.all(this.lab.nodes.map(async (node) => {
+      await waitInForce(node, uids);
+      await this.#waitLabels(node, serial);
+    }));
   }
 
   /** Asks everything of the world that is in force, and compares. */
@@ -244,29 +242,14 @@ export class PolicyLab implements Disposable {
     };
   }
 
-  /**
-   * Waits until a node's kernel has the chains of exactly the policies that select pods of its own, and
-   * every pod's address under the labels of this world.
-   */
-  async #acknowledged(node: Node, world: DrawnWorld, serial: string): Promise<void> {
-    const view = policyWorldOf(world);
-    const own = view.pods.filter((pod) => pod.nodeName === node.name);
-    const chains = new Set([`ingress/${CANARY}/${serial}`]);
-    for (const direction of ["ingress", "egress"] as const) {
-      for (const pod of own) {
-        for (const { namespace, name } of selectingPolicies(view.policies, pod, direction)) {
-          chains.add(`${direction}/${namespace}/${name}`);
-        }
-      }
-    }
+  /** Waits until a node's kernel has every pod's addresses under the labels of this world. */
+  async #waitLabels(node: Node, serial: string): Promise<void> {
     const addresses = this.#pods.flatMap(({ addresses }) => addresses);
-    await until(`policies of ${serial} on ${node.name}`, async () => {
-      const table = await listTable(node);
-      const policyChains = [...table.chains.keys()].filter((name) => name.includes("/"));
-      const different = new Set(policyChains).symmetricDifference(chains);
-      if (different.size > 0) throw new Error(`chains differ: ${[...different].join(", ")}`);
-      const sets = table.chains.get(`ingress/${CANARY}/${serial}`)!.matchAll(/@(\S+)/g);
-      const known = new Set(Array.from(sets).flatMap(([, set]) => table.sets.get(set!) ?? []));
+    await until(`labels of ${serial} on ${node.name}`, async () => {
+      const { chains, sets } = await listTable(node);
+      const rules = chains.get(`ingress/${CANARY}/${serial}`) ?? "";
+      const names = Array.from(rules.matchAll(/@(\S+)/g), ([, name = ""]) => name);
+      const known = new Set(names.flatMap((name) => sets.get(name) ?? []));
       const missing = addresses.filter((address) => !known.has(address));
       if (missing.length > 0) throw new Error(`not yet labelled: ${missing.join(", ")}`);
       return true;
