@@ -55,6 +55,14 @@ export interface Disagreement {
   readonly why: string;
 }
 
+/** What came of asking everything. */
+export interface Comparison {
+  readonly disagreements: readonly Disagreement[];
+  /** How many packets should come through, and how many should not. */
+  readonly allowed: number;
+  readonly denied: number;
+}
+
 export class PolicyLab implements Disposable {
   readonly #pods: RealPod[] = [];
   readonly #others: readonly PodSlot[];
@@ -124,7 +132,7 @@ export class PolicyLab implements Disposable {
   /** Writes a world's objects and waits until the kernel of every node has them. */
   async become(drawn: DrawnWorld): Promise<void> {
     const serial = `world-${++this.#serial}`;
-    const world = this.#renamed(drawn, serial);
+    const world = this.#labelled(drawn, serial);
     const marker = networkPolicy(CANARY, serial, {
       ingress: [{
         from: [{
@@ -149,14 +157,16 @@ export class PolicyLab implements Disposable {
   }
 
   /** Asks everything of the world that is in force, and compares. */
-  async compare(drawn: DrawnWorld): Promise<readonly Disagreement[]> {
+  async compare(drawn: DrawnWorld): Promise<Comparison> {
     this.#prober ??= new PolicyProber(this.#hosts(), POLICY_PORTS);
     for (const node of this.lab.nodes) forgetFlows(node.netnsPath);
     const outcomes = await this.#prober.run(this.#probes(drawn));
-    return outcomes.flatMap((outcome) => {
+    const disagreements = outcomes.flatMap((outcome) => {
       const why = disagreement(outcome);
       return why === undefined ? [] : [{ outcome, why }];
     });
+    const allowed = outcomes.filter(({ probe }) => probe.expected).length;
+    return { disagreements, allowed, denied: outcomes.length - allowed };
   }
 
   /** What the kernels have, for a report. */
@@ -223,8 +233,8 @@ export class PolicyLab implements Disposable {
     ];
   }
 
-  /** Every object with the world's label, every policy with its name. */
-  #renamed(drawn: DrawnWorld, world: string): DrawnWorld {
+  /** Every object with the world's label. */
+  #labelled(drawn: DrawnWorld, world: string): DrawnWorld {
     const labelled = <T extends { readonly metadata: { readonly labels?: object } }>(
       object: T,
     ): T => ({
@@ -235,10 +245,7 @@ export class PolicyLab implements Disposable {
       frame: drawn.frame,
       namespaces: [...drawn.namespaces.map(labelled), namespace(CANARY)],
       pods: drawn.pods.map(labelled),
-      policies: drawn.policies.map((policy) => ({
-        ...policy,
-        metadata: { ...policy.metadata, name: `${world}-${policy.metadata.name}` },
-      })),
+      policies: drawn.policies,
     };
   }
 

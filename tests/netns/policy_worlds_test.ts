@@ -72,7 +72,7 @@ testWith(
         if (failed > 0 && performance.now() - failed > SHRINK_MS) return;
         try {
           await policyLab.become(drawn);
-          const disagreements = await policyLab.compare(drawn);
+          const { disagreements } = await policyLab.compare(drawn);
           if (disagreements.length > 0) throw new Error(describeDisagreements(disagreements));
         } catch (error) {
           failed ||= performance.now();
