@@ -139,10 +139,11 @@ testWith(
       { node: "n2", name: "c", namespace: "x" },
     ]);
     const frame = policyLab.frame({ maxPolicies: 0 });
-    const addresses = frame.slots.map((slot): Both => {
-      const [ipv6 = "", ipv4 = ""] = slot.addresses;
+    const both = (n: number): Both => {
+      const [ipv6 = "", ipv4 = ""] = frame.slots[n]?.addresses ?? [];
       return [ipv6, ipv4];
-    });
+    };
+    const addresses = [both(0), both(1), both(2)] as const;
     for (const [name, policiesFor] of Object.entries(CASES)) {
       await t.step(name, () => enforced(policyLab, worldWith(frame, policiesFor(addresses))));
     }

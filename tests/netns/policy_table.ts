@@ -44,10 +44,16 @@ export async function askPolicies(node: Node): Promise<PolicyList> {
 /**
  * Writes all policies that there are, each as if it was made anew, and waits until every agent says that
  * these and no others are in force.
+ *
+ * @returns their UIDs
  */
-export async function putPolicies(lab: Lab, policies: readonly ApiPolicy[]): Promise<void> {
+export async function putPolicies(
+  lab: Lab,
+  policies: readonly ApiPolicy[],
+): Promise<readonly string[]> {
   const uids = await writePolicies(lab.nodes[0]!, policies);
   await Promise.all(lab.nodes.map((node) => waitInForce(node, uids)));
+  return uids;
 }
 
 /** Only writes them. @returns their UIDs */
