@@ -67,6 +67,7 @@ export function renderDifference(name: string, from: NftTable, to: NftTable): st
   const filled: string[] = [];
   for (const [key, set] of to.sets) {
     const before = from.sets.get(key);
+    if (before === set) continue;
     if (before === undefined) made.push(`add ${set.kind} ${at} ${key} { ${set.spec.join("; ")}; }`);
     filled.push(...changeElements(`${at} ${key}`, before?.elements ?? new Map(), set.elements));
   }
@@ -77,8 +78,8 @@ export function renderDifference(name: string, from: NftTable, to: NftTable): st
     made.push(before === undefined ? `add chain ${at} ${key}${base}` : `flush chain ${at} ${key}`);
     ruled.push(...chain.rules.map((rule) => `add rule ${at} ${key} ${rule}`));
   }
-  const chains = [...from.chains.keys()].filter((key) => !to.chains.has(key));
-  const sets = [...from.sets].filter(([key]) => !to.sets.has(key));
+  const chains = [...from.chains.keys().filter((key) => !to.chains.has(key))];
+  const sets = [...from.sets.entries().filter(([key]) => !to.sets.has(key))];
   // What others name comes before them, and goes after them.
   return [
     ...made,
@@ -165,6 +166,6 @@ function elementLines(command: string, elements: readonly string[]): string[] {
 }
 
 function isSameChain(a: NftChain, b: NftChain): boolean {
-  return a.rules === b.rules ||
+  return a === b || a.rules === b.rules ||
     (a.rules.length === b.rules.length && a.rules.every((rule, n) => rule === b.rules[n]));
 }

@@ -98,6 +98,7 @@ const NEIGHBOUR_DISCOVERY = "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-liste
 
 interface Compiled {
   readonly name: string;
+  readonly chain: NftChain;
   readonly rules: PolicyRules;
 }
 
@@ -116,10 +117,27 @@ interface Selecting {
 
 type Selected = Omit<PolicySelection, Direction> & Selecting;
 
-/** Makes tables. What it made of a policy is kept as long as that is the same object. */
+/** Pods that the same policies select, in one mode. */
+interface PodsChain {
+  readonly mode: PolicyMode;
+  readonly name: string;
+  readonly chain: NftChain;
+  readonly policies: readonly Compiled[];
+}
+
+/** By which policies' list; the list is one direction's. */
+type PodsChains = Map<readonly NetworkPolicy[], PodsChain>;
+
+/**
+ * Makes tables. What it made of a policy is kept as long as that is the same object, and what is equal in two
+ * tables is mostly the same object in both.
+ */
 export class PolicyCompiler {
   readonly #names = new NameTable();
+  /** What the last table is made of: its names are taken. */
   #compiled: CompiledPolicies = new Map();
+  #podsChains: PodsChains = new Map();
+  #sets: ReadonlyMap<string, NftSet> = new Map();
   #groups: PolicyGroups = new Map();
   /** Who selects a pod, as long as the policies of its namespace are the same ones. */
   readonly #selecting = new WeakMap<GuardedPod, Selecting>();
@@ -135,35 +153,56 @@ export class PolicyCompiler {
       .map(({ hostIfname }) => `"${hostIfname}" . "${hostIfname}"`);
     sets.set("itself", { kind: "set", spec: ["type ifname . ifname"], elements: keys(itself) });
     const used: CompiledPolicies = new Map();
+    const usedChains: PodsChains = new Map();
     for (const direction of DIRECTIONS) {
       const selected = selections.filter((one) => one[direction] !== undefined);
       const verdicts = new Map<string, string>();
       for (const selection of selected) {
-        const compiled = (selection[direction] ?? [])
-          .map((policy) => this.#compile(policy, direction, used));
-        const names = compiled.map(({ name }) => name);
-        const key = [selection.mode, ...names].join(" ");
-        const chain = this.#names.nameOf(`pods-${direction}`, key);
-        verdicts.set(`"${selection.hostIfname}"`, `goto ${chain}`);
-        if (chains.has(chain)) continue;
-        for (const { name, rules } of compiled) chains.set(name, { rules: rules.rules });
-        chains.set(chain, {
-          rules: [...names.map((name) => `jump ${name}`), ...endOf(selection, direction)],
-        });
-        for (const { rules } of compiled) addSets(rules, { sets, links, peers });
+        const pods = this.#podsChain(selection, direction, used);
+        usedChains.set(selection[direction] ?? [], pods);
+        verdicts.set(`"${selection.hostIfname}"`, `goto ${pods.name}`);
+        if (chains.has(pods.name)) continue;
+        for (const { name, chain, rules } of pods.policies) {
+          if (chains.has(name)) continue;
+          chains.set(name, chain);
+          addSets(rules, { sets, before: this.#sets, links, peers });
+        }
+        chains.set(pods.name, pods.chain);
       }
       addDirection(direction, { selected, verdicts, sets, chains });
     }
-    this.#compiled = used;
+    const isSmaller = this.#compiled.keys().some((policy) => !used.has(policy)) ||
+      this.#podsChains.values().some(({ name }) => !chains.has(name));
+    [this.#compiled, this.#podsChains, this.#sets] = [used, usedChains, sets];
+    if (isSmaller) this.#forget({ sets, chains }, peers);
+    return { table: { sets, chains }, selections };
+  }
+
+  /** Forgets what is in no use any more. */
+  #forget({ sets, chains }: NftTable, peers: PeerSets): void {
     this.#names.keep({ has: (name) => sets.has(name) || chains.has(name) });
     const selectors = new Set<string>();
-    for (const both of used.values()) {
+    for (const both of this.#compiled.values()) {
       for (const { rules } of Object.values(both)) {
         for (const { selectorKey } of rules.peers.values()) selectors.add(selectorKey);
       }
     }
     peers.keep(selectors);
-    return { table: { sets, chains }, selections };
+  }
+
+  #podsChain(
+    selection: Selected,
+    direction: Direction,
+    used: CompiledPolicies,
+  ): PodsChain {
+    const { mode, [direction]: list = [] } = selection;
+    const policies = list.map((policy) => this.#compile(policy, direction, used));
+    const known = this.#podsChains.get(list);
+    if (known?.mode === mode) return known;
+    const names = policies.map(({ name }) => name);
+    const name = this.#names.nameOf(`pods-${direction}`, [mode, ...names].join(" "));
+    const rules = [...names.map((name) => `jump ${name}`), ...endOf(selection, direction)];
+    return { mode, name, chain: { rules }, policies };
   }
 
   #selectionOf(
@@ -177,13 +216,14 @@ export class PolicyCompiler {
   }
 
   #compile(policy: NetworkPolicy, direction: Direction, used: CompiledPolicies): Compiled {
-    const known = used.get(policy) ?? this.#compiled.get(policy) ?? {};
-    const compiled = known[direction] ?? {
-      name: this.#chainOf(policy, direction),
-      rules: policyRules(policy, direction, this.#names.nameOf),
-    };
-    used.set(policy, { ...known, [direction]: compiled });
-    return compiled;
+    const both = used.get(policy) ?? this.#compiled.get(policy) ?? {};
+    used.set(policy, both);
+    return both[direction] ??= this.#compiledOf(policy, direction);
+  }
+
+  #compiledOf(policy: NetworkPolicy, direction: Direction): Compiled {
+    const rules = policyRules(policy, direction, this.#names.nameOf);
+    return { name: this.#chainOf(policy, direction), chain: { rules: rules.rules }, rules };
   }
 
   #chainOf({ namespace, name }: NetworkPolicy, direction: Direction): string {
@@ -295,8 +335,10 @@ function endOf(
 
 function addSets(
   { fixed, peers: uses, ports }: PolicyRules,
-  { sets, links, peers }: {
+  { sets, before, links, peers }: {
     readonly sets: Map<string, NftSet>;
+    /** Those of the last table: a name stands for the same kind of set. */
+    readonly before: ReadonlyMap<string, NftSet>;
     readonly links: readonly GuardedLink[];
     readonly peers: PeerSets;
   },
@@ -304,12 +346,17 @@ function addSets(
   for (const [name, set] of fixed) sets.set(name, set);
   for (const [name, { selectorKey, selector, aspect }] of uses) {
     if (sets.has(name)) continue;
-    const type = ADDRESS_TYPE[aspect.family];
-    sets.set(name, {
-      kind: "set",
-      spec: [`type ${type}${aspect.port === undefined ? "" : " . inet_service"}`],
-      elements: peers.elements(selectorKey, selector, aspect),
-    });
+    const elements = peers.elements(selectorKey, selector, aspect);
+    const known = before.get(name);
+    const type = `type ${ADDRESS_TYPE[aspect.family]}`;
+    sets.set(
+      name,
+      known?.elements === elements ? known : {
+        kind: "set",
+        spec: [aspect.port === undefined ? type : `${type} . inet_service`],
+        elements,
+      },
+    );
   }
   for (const [name, { protocol, name: portName }] of ports) {
     if (sets.has(name)) continue;
