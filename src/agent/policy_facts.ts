@@ -41,14 +41,20 @@ interface Seen {
   readonly key: string;
   readonly text: string;
   readonly pod: PolicyPod;
+  /** The number of the look that saw it last. */
+  look: number;
 }
+
+const NEVER = -1;
 
 /** Gathers facts. */
 export class PolicyFactsReader {
   readonly #o: PolicyFactsOptions;
   /** Pods of attachments as they were known last, by `podKey`: they may be deleted before they are detached. */
   readonly #own = new Map<string, PeerPod>();
-  #seen = new Map<string, Seen>();
+  readonly #seen = new Map<string, Seen>();
+  #looks = 0;
+  #pods: readonly PolicyPod[] = [];
   /** The same, by the very object that the source has. */
   #byObject = new WeakMap<PeerPod, Seen>();
   #namespaces: ReadonlyMap<string, Labels> = new Map();
@@ -112,9 +118,19 @@ export class PolicyFactsReader {
     own: ReadonlyMap<string, PeerPod>,
   ): readonly PolicyPod[] {
     const { source, nodeName } = this.#o;
-    const seen = new Map<string, Seen>();
+    const look = ++this.#looks;
     const byPod = Map.groupBy(attachments, attachedKey);
     const isOwn = new Set<string>();
+    let isChanged = false;
+    const see = (one: Seen): Seen => {
+      if (one.look === look) return one;
+      if (one.look !== look - 1) {
+        this.#seen.set(one.key, one);
+        isChanged = true;
+      }
+      one.look = look;
+      return one;
+    };
     const add = (key: string, pod: PeerPod, addresses: readonly string[]): Seen => {
       const { namespace, name, labels, hostNetwork, ports } = pod;
       const made = {
@@ -128,9 +144,7 @@ export class PolicyFactsReader {
       };
       const text = JSON.stringify(made);
       const known = this.#seen.get(key);
-      const one = known?.text === text ? known : { key, text, pod: made };
-      seen.set(key, one);
-      return one;
+      return see(known?.text === text ? known : { key, text, pod: made, look: NEVER });
     };
     for (const [key, pod] of own) {
       isOwn.add(`${pod.namespace}/${pod.name}`);
@@ -142,12 +156,16 @@ export class PolicyFactsReader {
       const isOurs = pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`);
       if (isOurs || own.has(podKey(pod))) continue;
       const known = this.#byObject.get(pod);
-      if (known !== undefined) seen.set(known.key, known);
+      if (known !== undefined) see(known);
       // What has ended may have left its addresses to others.
       else if (!pod.finished) this.#byObject.set(pod, this.#peer(pod, add));
     }
-    this.#seen = seen;
-    return Array.from(seen.values(), ({ pod }) => pod);
+    for (const { key, look: last } of this.#seen.values()) {
+      if (last !== look) isChanged = this.#seen.delete(key);
+    }
+    // The whole list is the same object as long as all in it are.
+    if (isChanged) this.#pods = Array.from(this.#seen.values(), ({ pod }) => pod);
+    return this.#pods;
   }
 
   #peer(

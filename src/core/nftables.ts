@@ -149,8 +149,10 @@ function changeElements(
   to: ReadonlyMap<string, string>,
 ): string[] {
   if (from === to) return [];
-  const gone = [...from].filter(([key, value]) => to.get(key) !== value).map(([key]) => key);
-  const fresh = new Map([...to].filter(([key, value]) => from.get(key) !== value));
+  const gone: string[] = [];
+  for (const [key, value] of from) if (to.get(key) !== value) gone.push(key);
+  const fresh = new Map<string, string>();
+  for (const [key, value] of to) if (from.get(key) !== value) fresh.set(key, value);
   return [
     ...elementLines(`delete element ${at}`, gone),
     ...elementLines(`add element ${at}`, elementTexts(fresh)),

@@ -41,7 +41,9 @@ interface LiveSelector {
 
 /** The cluster's pods, as sets of addresses. */
 export class PeerSets {
-  #pods: ReadonlySet<PolicyPod> = new Set();
+  /** Each with the number of the update that had it last: no update makes a collection of thousands anew. */
+  readonly #pods = new Map<PolicyPod, number>();
+  #updates = 0;
   #namespaces: ReadonlyMap<string, Labels> = new Map();
   readonly #byNamespace = new Map<string, Set<PolicyPod>>();
   readonly #selectors = new Map<string, LiveSelector>();
@@ -51,21 +53,28 @@ export class PeerSets {
    * a namespace's labels. Pods with their node's network are nobody's peers.
    */
   update(pods: Iterable<PolicyPod>, namespaces: ReadonlyMap<string, Labels>): void {
-    const now = new Set<PolicyPod>();
-    for (const pod of pods) if (!pod.hostNetwork && pod.addresses.length > 0) now.add(pod);
+    const update = ++this.#updates;
     const before = this.#namespaces;
     const moved = new Set(
       [...before.keys(), ...namespaces.keys()]
         .filter((name) => before.get(name) !== namespaces.get(name)),
     );
-    for (const pod of this.#pods) {
-      if (!now.has(pod) || moved.has(pod.namespace)) this.#count(pod, -1);
+    const come: PolicyPod[] = [];
+    for (const pod of pods) {
+      if (pod.hostNetwork || pod.addresses.length === 0) continue;
+      if (moved.has(pod.namespace) || !this.#pods.has(pod)) come.push(pod);
+      else this.#pods.set(pod, update);
+    }
+    for (const [pod, last] of this.#pods) {
+      if (last === update) continue;
+      this.#count(pod, -1);
+      this.#pods.delete(pod);
     }
     this.#namespaces = namespaces;
-    for (const pod of now) {
-      if (!this.#pods.has(pod) || moved.has(pod.namespace)) this.#count(pod, 1);
+    for (const pod of come) {
+      this.#count(pod, 1);
+      this.#pods.set(pod, update);
     }
-    this.#pods = now;
   }
 
   /** The elements that the selected pods have. The same object as long as nothing of it changed. */
@@ -78,7 +87,7 @@ export class PeerSets {
       live.sets.set(aspectKey, set = { aspect, counts: new Map() });
       for (const pod of this.#selected(selector)) count(set, pod, 1);
     }
-    return set.elements ??= new Map(Array.from(set.counts.keys(), (element) => [element, ""]));
+    return set.elements ??= elementsIn(set);
   }
 
   /** Forgets the selectors that are not among these keys. */
@@ -127,6 +136,12 @@ function count(set: LiveSet, pod: PolicyPod, by: 1 | -1): void {
     else set.counts.set(element, next);
     set.elements = undefined;
   }
+}
+
+function elementsIn({ counts }: LiveSet): Elements {
+  const elements = new Map<string, string>();
+  for (const element of counts.keys()) elements.set(element, "");
+  return elements;
 }
 
 function elementsOf({ addresses, ports }: PolicyPod, { family, port }: Aspect): readonly string[] {
