@@ -2,7 +2,8 @@ import { assert, assertEquals, assertNotEquals, assertStrictEquals } from "@std/
 import { parsePrefix } from "./cidr.ts";
 import { fnv1a32 } from "./iid.ts";
 import type { NetworkPolicy, PolicyPeer, PolicyPort, PolicyRule } from "./network_policy.ts";
-import { type Direction, NameTable, type PolicyRules, policyRules } from "./policy_rules.ts";
+import type { Direction } from "./policy.ts";
+import { NameTable, type PolicyRules, policyRules } from "./policy_rules.ts";
 
 const PODS: PolicyPeer = {
   kind: "pods",
@@ -180,10 +181,10 @@ Deno.test("policyRules() asks a set for pods, of the policy's namespace where no
     Array.from(made.peers, ([name, { selector, aspect }]) => [name, selector, aspect]),
     [
       ["pods6-1", { namespace: "x", pods: PODS.kind === "pods" && PODS.pods }, { family: "ipv6" }],
-      ["pods4-2", { namespace: "x", pods: PODS.kind === "pods" && PODS.pods }, { family: "ipv4" }],
-      ["pods6-3", { namespaces: RED.kind === "pods" && RED.namespaces, pods: [] }, {
+      ["pods6-2", { namespaces: RED.kind === "pods" && RED.namespaces, pods: [] }, {
         family: "ipv6",
       }],
+      ["pods4-3", { namespace: "x", pods: PODS.kind === "pods" && PODS.pods }, { family: "ipv4" }],
       ["pods4-4", { namespaces: RED.kind === "pods" && RED.namespaces, pods: [] }, {
         family: "ipv4",
       }],
@@ -222,12 +223,12 @@ Deno.test("policyRules() looks names of ports up in the pod that packets go to",
       "ip6 saddr @pods6-3 tcp dport 80 accept",
       "ip6 saddr @pods6-3 oifname . tcp dport @port-1 accept",
       "ip6 saddr @pods6-3 oifname . udp dport @port-2 accept",
-      "ip saddr @pods4-4 tcp dport 80 accept",
-      "ip saddr @pods4-4 oifname . tcp dport @port-1 accept",
-      "ip saddr @pods4-4 oifname . udp dport @port-2 accept",
       "meta nfproto ipv6 tcp dport 80 accept",
       "meta nfproto ipv6 oifname . tcp dport @port-1 accept",
       "meta nfproto ipv6 oifname . udp dport @port-2 accept",
+      "ip saddr @pods4-4 tcp dport 80 accept",
+      "ip saddr @pods4-4 oifname . tcp dport @port-1 accept",
+      "ip saddr @pods4-4 oifname . udp dport @port-2 accept",
     ]);
     assertEquals(Object.fromEntries(made.ports), {
       "port-1": { protocol: "TCP", name: "http" },
@@ -242,12 +243,13 @@ Deno.test("policyRules() looks names of ports up in the pod that packets go to",
   await t.step("egress: those of the pods that it goes to", () => {
     const made = compile("egress", { peers: [PODS], ports: [named("http")] });
     assertEquals(made.rules, [
-      "ip6 daddr . tcp dport @named6-1 accept",
-      "ip daddr . tcp dport @named4-2 accept",
+      "ip6 daddr @pods6-1 ip6 daddr . tcp dport @named6-2 accept",
+      "ip daddr @pods4-3 ip daddr . tcp dport @named4-4 accept",
     ]);
     const port = { kind: "named", protocol: "TCP", name: "http" };
-    assertEquals(made.peers.get("named6-1")?.aspect, { family: "ipv6", port } as unknown);
-    assertEquals(made.peers.get("named4-2")?.selector.namespace, "x");
+    assertEquals(made.peers.get("named6-2")?.aspect, { family: "ipv6", port } as unknown);
+    assertEquals(made.peers.get("named4-4")?.selector, { pods: [] });
+    assertEquals(made.peers.get("pods4-3")?.selector.namespace, "x");
     assertEquals(made.ports.size, 0);
   });
   await t.step("egress to everybody: of every pod", () => {
