@@ -17,6 +17,8 @@ export class FilterTable {
   #applied: NftTable | undefined;
   /** What `nft` printed of it; undefined: it has changed since. */
   #listing: string | undefined;
+  /** What was read right after the table was written, and was not that. */
+  #odd: string | undefined;
   /** This `nft` prints a table otherwise than it was written. */
   #isUnreadable = false;
   #restored = 0;
@@ -77,8 +79,14 @@ export class FilterTable {
       }
     }
     await this.#restore(table, listing);
-    this.#listing = await this.#nft.list();
-    if (this.#listing !== undefined && !isListing(this.#listing, table)) {
+    const read = await this.#nft.list();
+    if (read === undefined || isListing(read, table)) {
+      this.#listing = read;
+    } else if (read !== this.#odd) {
+      // Or somebody was there again meanwhile: the next look tells.
+      this.#odd = read;
+    } else {
+      this.#listing = read;
       this.#isUnreadable = true;
       log.warn("Found nft to print the table in a form of its own", { table: NFT_TABLE });
     }

@@ -38,6 +38,8 @@ export interface ProbeHost {
   readonly netnsPath: string;
   /** Its own, canonical, that it serves and sends from. */
   readonly addresses: readonly string[];
+  /** They are not its own: it only sends from them. */
+  readonly foreign?: boolean;
 }
 
 /** One question. */
@@ -161,7 +163,7 @@ export class PolicyProber implements Disposable {
   #send(host: HostSockets, one: Pending<Probe>, clients: Map<string, Socket>): void {
     const { probe: { from, to, protocol, port } } = one;
     delete one.error;
-    if (protocol === "tcp") return this.#connect(one);
+    if (protocol === "tcp") return this.#connect(one, host.host.foreign);
     const id = ++lastId;
     this.#pending.set(id, one);
     const raw = host.raw.get(from);
@@ -170,7 +172,9 @@ export class PolicyProber implements Disposable {
     switch (protocol) {
       case "udp": {
         const key = `${host.host.name} ${from}`;
-        const client = clients.get(key) ?? this.#connections.use(boundClient(family, from));
+        const client = clients.get(key) ?? this.#connections.use(
+          Socket.open("udp", family, host.host.foreign).bind(from, nextPort()),
+        );
         if (!clients.has(key)) {
           clients.set(key, client);
           this.#connecting.push(this.#reader(client, ({ bytes }) => this.#answered(idOf(bytes))));
@@ -188,9 +192,9 @@ export class PolicyProber implements Disposable {
     }
   }
 
-  #connect(one: Pending<Probe>): void {
+  #connect(one: Pending<Probe>, foreign?: boolean): void {
     const { from, to, port } = one.probe;
-    const socket = this.#connections.use(Socket.open("tcp", parseAddress(from).family));
+    const socket = this.#connections.use(Socket.open("tcp", parseAddress(from).family, foreign));
     socket.bind(from);
     const key = ends(socket.local(), { address: to, port });
     this.#pending.set(key, one);
@@ -217,7 +221,7 @@ export class PolicyProber implements Disposable {
     for (const address of host.addresses) {
       const { family } = parseAddress(address);
       const open = (kind: "udp" | "sctp" | "icmp", port = 0): Socket =>
-        this.#sockets.use(Socket.open(kind, family)).bind(address, port);
+        this.#sockets.use(Socket.open(kind, family, host.foreign)).bind(address, port);
       // One for each address: what is bound to none answers from the host's first.
       for (const port of ports) this.#echo(host, open("udp", port));
       const sockets = { sctp: open("sctp"), icmp: open("icmp") };
@@ -291,10 +295,6 @@ export class PolicyProber implements Disposable {
 
 function noteSent(one: Pending<Probe>, sent: boolean, error?: number): void {
   if (!sent) one.error = error === undefined ? "not sent" : `error ${error}`;
-}
-
-function boundClient(family: Family, address: string): Socket {
-  return Socket.open("udp", family).bind(address, nextPort());
 }
 
 function nextPort(): number {

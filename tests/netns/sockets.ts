@@ -25,7 +25,8 @@ const AF_INET = 2, AF_INET6 = 10, AF_NETLINK = 16, NETLINK_NETFILTER = 12;
 const STREAM = 1, DGRAM = 2, RAW = 3;
 const CLONE_NEWNET = 0x40000000;
 const SOL_SOCKET = 1, SO_ERROR = 4, SO_LINGER = 13, SO_RCVBUFFORCE = 33;
-const IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26;
+const IPPROTO_IP = 0, IP_TRANSPARENT = 19;
+const IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPV6_TRANSPARENT = 75;
 /** Protocol numbers (IANA "Assigned Internet Protocol Numbers"). */
 const SCTP = 132, ICMP = 1, ICMPV6 = 58;
 /** Bytes that a raw socket may have waiting: all probes of a round at once. */
@@ -106,8 +107,12 @@ export function withinNetwork<T>(path: string, make: () => T): T {
 export class Socket implements Disposable {
   private constructor(readonly fd: number) {}
 
-  /** A new socket in the namespace that the thread is in. */
-  static open(kind: SocketKind, family: Family = "ipv4"): Socket {
+  /**
+   * A new socket in the namespace that the thread is in.
+   *
+   * @param transparent it may have an address that is not the host's (ip(7))
+   */
+  static open(kind: SocketKind, family: Family = "ipv4", transparent = false): Socket {
     const v6 = family === "ipv6";
     const [domain, type, protocol] = {
       tcp: [v6 ? AF_INET6 : AF_INET, STREAM, 0],
@@ -120,6 +125,8 @@ export class Socket implements Disposable {
     const socket = new Socket(demand(fd, `open ${kind} socket`));
     if (kind === "conntrack") return socket;
     if (v6 && type !== RAW) socket.#set(IPPROTO_IPV6, IPV6_V6ONLY, [1]);
+    if (transparent && v6) socket.#set(IPPROTO_IPV6, IPV6_TRANSPARENT, [1]);
+    if (transparent && !v6) socket.#set(IPPROTO_IP, IP_TRANSPARENT, [1]);
     // Closing resets: no connection lingers with ports that the next round may use.
     if (kind === "tcp") socket.#set(SOL_SOCKET, SO_LINGER, [1, 0]);
     else socket.#set(SOL_SOCKET, SO_RCVBUFFORCE, [RECEIVE_BUFFER]);
