@@ -7,6 +7,7 @@
 import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
 import { type Packet, type PolicyPod, verdict } from "../../src/core/policy.ts";
+import { hostCidr } from "../../src/core/wiring.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
@@ -14,6 +15,7 @@ import { until } from "../../src/lab/wait.ts";
 import { type ApiPod, namespace, networkPolicy } from "../policy_objects.ts";
 import { type DrawnWorld, type PodSlot, policyWorldOf, type WorldFrame } from "../policy_worlds.ts";
 import { type Outcome, PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
+import { waitReplicas } from "./anycast_lab.ts";
 import { forgetFlows } from "./sockets.ts";
 import { listTable, waitInForce, writePolicies } from "./policy_table.ts";
 
@@ -295,11 +297,17 @@ async function attach(lab: Lab, plan: PodPlan): Promise<RealPod> {
   const addresses = ["ipv6", "ipv4"].flatMap((family) =>
     all.find((address) => address.includes(":") === (family === "ipv6")) ?? []
   );
-  const anycast = (plan.annotations?.anycast ?? "").split(",").filter((text) => text !== "");
-  const extra = [
-    ...all.filter((address) => !addresses.includes(address)),
-    ...anycast.map(canonical),
-  ];
+  const [asked, anycast] = ["addresses", "anycast"].map((key) =>
+    (plan.annotations?.[key] ?? "").split(",").filter((text) => text !== "").map(canonical)
+  ) as [string[], string[]];
+  const extra = [...all.filter((address) => !addresses.includes(address)), ...anycast];
+  // A test is about policies, not about how long routes take.
+  for (const address of anycast) await waitReplicas(node, address, [pod]);
+  for (const host of [lab.router, ...lab.nodes]) {
+    for (const address of [...asked, ...anycast]) {
+      await host.waitRoute(hostCidr(parseAddress(address)));
+    }
+  }
   return { plan, node, pod, addresses, extra };
 }
 
