@@ -6,12 +6,15 @@
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
 import type { Node } from "../../src/lab/node.ts";
+import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
+import { EXECUTABLE } from "../executable.ts";
 import { networkPolicy } from "../policy_objects.ts";
 import { testWith } from "../support.ts";
 import { countDatagrams, countedDatagrams, Hammer } from "./hammer.ts";
 import { createNodeLab, hostIfname } from "./node_probe.ts";
 import { putPolicies, waitInForce, writePolicies } from "./policy_table.ts";
+import { createTestCluster } from "./test_lab.ts";
 
 /** Always denied; allowed by the first policy, denied by the others. */
 const CLOSED = 80, OPEN = 81;
@@ -28,7 +31,7 @@ testWith("netns: what is denied stays denied", ["root", "bird"], async (t) => {
   const pod = await node.createPod({ name: "server", labels: { app: "server" } });
   await node.add(pod);
   await countDatagrams(pod);
-  const addresses = (pod.result?.ips ?? []).map(({ address }) => address.split("/")[0]!);
+  const addresses = addressesOf(pod);
   /** How many of a hundred come that are sent from now on. */
   const heardOf = async (port: number): Promise<number> => {
     const before = await countedDatagrams(pod);
@@ -120,23 +123,24 @@ testWith("netns: what is denied stays denied", ["root", "bird"], async (t) => {
   });
 });
 
-testWith("netns: what is denied stays denied while manifests are away", [
+testWith("netns: what is denied stays denied while an agent cannot ask", [
   "root",
   "bird",
-  "manifests",
 ], async () => {
-  const { lab, node } = await createNodeLab();
+  const { lab, cluster } = await createTestCluster({ executable: EXECUTABLE, nodes: 1 });
   await using _lab = lab;
+  const node = lab.node("n1");
+  const away = `${node.manifestsDir}.away`;
   await lab.start();
   const pod = await node.createPod({ name: "server", labels: { app: "server" } });
   await node.add(pod);
   await countDatagrams(pod);
-  const addresses = (pod.result?.ips ?? []).map(({ address }) => address.split("/")[0]!);
   const uids = await putPolicies(lab, [NOTHING]);
   const before = await listing(node, "-a");
-  await using hammer = new Hammer(lab.client, addresses, CLOSED);
+  await using hammer = new Hammer(lab.client, addressesOf(pod), CLOSED);
   await node.stopAgent();
-  await Deno.rename(node.manifestsDir, `${node.manifestsDir}.away`);
+  if (cluster === undefined) await Deno.rename(node.manifestsDir, away);
+  else await cluster.server.stop();
   await node.startAgent();
   await until("an agent that answers", async () => {
     await node.agent!.assertRunning();
@@ -144,13 +148,18 @@ testWith("netns: what is denied stays denied while manifests are away", [
   });
   await hammer.more(200);
   assertEquals(await listing(node, "-a"), before);
-  await Deno.rename(`${node.manifestsDir}.away`, node.manifestsDir);
+  if (cluster === undefined) await Deno.rename(away, node.manifestsDir);
+  else cluster.server.resume();
   await node.waitReady();
   await waitInForce(node, uids);
   await hammer.more(50);
   assertEquals(await listing(node, "-a"), before);
   assertEquals(await countedDatagrams(pod), 0);
 });
+
+function addressesOf(pod: Pod): string[] {
+  return (pod.result?.ips ?? []).map(({ address }) => address.split("/")[0]!);
+}
 
 /** The table, without what is counted. */
 async function listing(node: Node, ...flags: readonly string[]): Promise<string> {
