@@ -17,8 +17,6 @@ export class FilterTable {
   #applied: NftTable | undefined;
   /** What `nft` printed of it; undefined: it has changed since. */
   #listing: string | undefined;
-  /** What was read right after the table was written, and was not that. */
-  #odd: string | undefined;
   /** This `nft` prints a table otherwise than it was written. */
   #isUnreadable = false;
   #restored = 0;
@@ -79,15 +77,16 @@ export class FilterTable {
       }
     }
     await this.#restore(table, listing);
-    const read = await this.#nft.list();
-    if (read === undefined || isListing(read, table)) {
-      this.#listing = read;
-    } else if (read !== this.#odd) {
-      // Or somebody was there again meanwhile: the next look tells.
-      this.#odd = read;
-    } else {
-      this.#listing = read;
-      this.#isUnreadable = true;
+    const odd = await this.#nft.list();
+    if (odd === undefined || isListing(odd, table)) {
+      this.#listing = odd;
+      return true;
+    }
+    // Or somebody was there again meanwhile. A form of its own is the same each time.
+    await this.#write(table);
+    const again = await this.#nft.list();
+    if (again !== undefined && wordsOf(again) === wordsOf(odd)) {
+      [this.#listing, this.#isUnreadable] = [again, true];
       log.warn("Found nft to print the table in a form of its own", { table: NFT_TABLE });
     }
     return true;
@@ -127,4 +126,9 @@ export class FilterTable {
     await this.#nft.run(renderTable(NFT_TABLE, table));
     [this.#applied, this.#listing] = [table, undefined];
   }
+}
+
+/** A listing without its order: the kernel keeps elements in one of its own, another one each time. */
+function wordsOf(listing: string): string {
+  return listing.split(/[\s,]+/).sort().join(" ");
 }

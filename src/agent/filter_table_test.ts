@@ -3,7 +3,7 @@ import { FakeNft, refused } from "../../tests/fakes/fake_nft.ts";
 import { POLICY_CHANGE } from "../../tests/policy_states.ts";
 import { inputOf } from "../../tests/policy_steps.ts";
 import { NFT_TABLE } from "../core/config.ts";
-import { type NftTable, renderDifference, renderTable } from "../core/nftables.ts";
+import { isListing, type NftTable, renderDifference, renderTable } from "../core/nftables.ts";
 import { PeerSets } from "../core/peer_sets.ts";
 import { PolicyCompiler } from "../core/policy_ruleset.ts";
 import { CommandError } from "../io/command.ts";
@@ -149,4 +149,22 @@ Deno.test("FilterTable: where nft prints another form, it writes once and then c
   assertEquals(await filter.verify(), true);
   assertEquals(await filter.verify(), false);
   assertEquals(filter.restored, 2);
+});
+
+Deno.test("FilterTable: who changes the table while it is written again does not get away with it", async () => {
+  const nft = new FakeNft();
+  const filter = new FilterTable(nft);
+  await filter.apply(BEFORE);
+  await filter.verify();
+  const harm = "flush chain inet flock ingress";
+  nft.change(harm);
+  const run = nft.run.bind(nft);
+  nft.run = async (script) => {
+    await run(script);
+    nft.run = run;
+    nft.change(harm);
+  };
+  assertEquals(await filter.verify(), true);
+  assertEquals(isListing((await nft.list())!, BEFORE), true);
+  assertEquals(await filter.verify(), false);
 });
