@@ -46,6 +46,8 @@ export interface PolicyEnforcerOptions extends PolicyFactsOptions {
   readonly onApply?: (result: "success" | "failure", seconds: number) => void;
   /** Milliseconds that an ADD waits for its rules. */
   readonly admitMs?: number;
+  /** Milliseconds until a change that failed is tried again; twice as long each time. */
+  readonly retryMinMs?: number;
 }
 
 /** What the table in force was made of. */
@@ -151,6 +153,8 @@ export class PolicyEnforcer {
       if (isLate) fail(`${why} within ${admitMs / 1_000} s`);
     } catch (error) {
       if (error instanceof CniError || signal.aborted) throw error;
+      // Whether or not this pod stays, the table has to become what it should be.
+      this.wake();
       fail(messageOf(error), error);
     } finally {
       clearTimeout(timer);
@@ -174,16 +178,18 @@ export class PolicyEnforcer {
   }
 
   async #keep(signal: AbortSignal): Promise<void> {
-    const { intervalMs } = this.#o;
+    const { intervalMs, retryMinMs = RETRY_MIN_MS } = this.#o;
     let failures = 0;
     let lookAt = intervalMs > 0 ? performance.now() + intervalMs : Infinity;
-    let retryAt = Infinity;
+    let retryAt = 0;
     while (!signal.aborted) {
       const now = performance.now();
+      const isWaiting = now < retryAt;
       const isDue = this.#isSuspect || now >= lookAt;
-      const isNew = failures === 0 ? this.#tried !== this.#heard : now >= retryAt;
-      if (!isDue && !isNew) {
-        await this.#pulse.wait(Math.min(lookAt - now, retryAt - now, FOREVER_MS), signal);
+      const isNew = failures > 0 || this.#tried !== this.#heard;
+      if (isWaiting || (!isDue && !isNew)) {
+        const nextAt = isWaiting ? retryAt : lookAt;
+        await this.#pulse.wait(Math.min(nextAt - now, FOREVER_MS), signal);
         continue;
       }
       try {
@@ -194,9 +200,10 @@ export class PolicyEnforcer {
           await this.#sync();
         });
         failures = 0;
-        retryAt = Infinity;
       } catch (error) {
-        const retryInMs = Math.min(RETRY_MIN_MS * 2 ** failures, RETRY_MAX_MS);
+        // It was not looked at, or not to the end.
+        this.#isSuspect ||= isDue;
+        const retryInMs = Math.min(retryMinMs * 2 ** failures, RETRY_MAX_MS);
         failures++;
         retryAt = performance.now() + retryInMs;
         if (isNews(failures)) {
