@@ -34,6 +34,7 @@ Deno.test("withPodEvents() tells whose ADD was refused and why", async () => {
       [CniCode.poolExhausted, "AddressPoolExhausted"],
       [CniCode.annotationInvalid, "AnnotationRefused"],
       [CniCode.familyDisabled, "AnnotationRefused"],
+      [CniCode.policyNotInForce, "PolicyNotInForce"],
     ] as const
   ) {
     const [event] = await eventsOf(new CniError(code, "no", { details: "because" }));

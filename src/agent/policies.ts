@@ -130,7 +130,8 @@ export class PolicyEnforcer {
       throw new CniError(
         CniCode.policyNotInForce,
         `Cannot enforce policies of pod "${name}": ${why}`,
-        { cause },
+        // The cause's words are in the message already.
+        { cause, details: "" },
       );
     };
     this.#facts.know(pod);

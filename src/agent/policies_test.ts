@@ -31,6 +31,8 @@ class Fixture implements AsyncDisposable {
   readonly attachments: Attachment[] = [];
   config: NodeConfig | undefined = parseNodeConfig({ name: "n1", annotations: {}, spec: SPEC })
     .config;
+  /** How often everything was looked at. */
+  looks = 0;
   /** Outcomes of changes that were tried, and when they were. */
   readonly results: string[] = [];
   readonly at: number[] = [];
@@ -51,7 +53,12 @@ class Fixture implements AsyncDisposable {
     const config = (): NodeConfig | undefined => this.config;
     this.enforcer = new PolicyEnforcer({
       source: this.source,
-      store: { list: () => [...this.attachments] },
+      store: {
+        list: () => {
+          this.looks++;
+          return [...this.attachments];
+        },
+      },
       node: {
         get config() {
           return config();
@@ -148,6 +155,7 @@ Deno.test("PolicyEnforcer.admit() shares a transaction with all that wait for on
   await Promise.all([first, ...others]);
   assertEquals(f.nft.scripts.length, 2);
   assertEquals(f.denied, [1, 2, 3, 4, 5].map(link));
+  assertEquals(f.looks, 2, "what is computed is shared, too");
   // What is in force already needs none.
   await f.enforcer.admit(f.source.pod("default", "p3")!, new AbortController().signal);
   assertEquals(f.nft.scripts.length, 2);
@@ -162,6 +170,7 @@ Deno.test("PolicyEnforcer.admit() says whose rules nft refused, and why", async 
     'Cannot enforce policies of pod "default/p1": Cannot run "nft -f -": exit status 1: ' +
       "Error: Operation not permitted",
   );
+  assertEquals([error.details, error.cause], ["", f.nft.failure], "it is said once");
   assertEquals([f.enforcer.inForce, f.results], [false, ["failure"]]);
   assertStringIncludes(f.enforcer.error ?? "", "Operation not permitted");
   f.nft.failure = undefined;

@@ -1,16 +1,19 @@
 /**
- * Tools that fail as told, for one agent: in its mount namespace `ip` and `nsenter` are wrappers around
- * the real ones, which look up in a directory what to do with which step of which attachment. The agent
+ * Tools that fail as told, for one agent: in its mount namespace `ip`, `nsenter` and `nft` are wrappers
+ * around the real ones, which look up in a directory what to do with which step of which attachment. The agent
  * itself is the real one and knows nothing of it.
  *
  * @module
  */
-import { runCommand } from "../../src/io/command.ts";
+import { runCommand, toolPath } from "../../src/io/command.ts";
 import type { Node } from "../../src/lab/node.ts";
 import { until } from "../../src/lab/wait.ts";
 
-/** The processes of an attachment's life: batch on the node, entering the pod, batch there, removal. */
-export type FaultStep = "host" | "enter" | "pod" | "delete";
+/**
+ * The processes of an attachment's life: batch on the node, entering the pod, batch there, removal. `nft`: a
+ * transaction, of whomever, with the name `table`.
+ */
+export type FaultStep = "host" | "enter" | "pod" | "delete" | "nft";
 
 /** What becomes of a step. Lines are counted from 0: the first `line` of them are carried out. */
 export type Fault =
@@ -67,6 +70,15 @@ case $kind in
     ' sh "$dir/real/nsenter" "$@" ;;
 esac`;
 
+const NFT = `
+step=nft name=table
+[ "$*" = "-f -" ] || exec "$dir/real/nft" "$@"
+read -r kind _ 2>/dev/null <"$dir/plan/$name.$step" || exec "$dir/real/nft" "$@"
+case $kind in
+  fail) echo "netlink: Error: cache initialization failed: Operation not permitted" >&2; exit 1 ;;
+  hold) hold; exec "$dir/real/nft" "$@" ;;
+esac`;
+
 const HOLD = `
 hold() {
   mkfifo "$dir/go/$name.$step"
@@ -91,8 +103,8 @@ export class FaultyTools {
     for (const part of ["real", "plan", "seen", "held", "go"]) {
       await Deno.mkdir(`${dir}/${part}`, { recursive: true });
     }
-    for (const [name, text] of [["ip", ip], ["nsenter", NSENTER]] as const) {
-      await Deno.copyFile(`/usr/bin/${name}`, `${dir}/real/${name}`);
+    for (const [name, text] of [["ip", ip], ["nsenter", NSENTER], ["nft", NFT]] as const) {
+      await Deno.copyFile(toolPath(name), `${dir}/real/${name}`);
       const script = `#!${dir}/real/sh\ndir=${dir}${HOLD}${text}\n`;
       await Deno.writeTextFile(`${dir}/${name}`, script, { mode: 0o755 });
     }
@@ -105,8 +117,9 @@ export class FaultyTools {
    * own, so that `setSysctlsWritable` can make it read-only for this agent.
    */
   async startAgent(node: Node, args: readonly string[] = []): Promise<void> {
+    const tools = (["ip", "nsenter", "nft"] as const).map(toolPath);
     const script = `
-      for tool in ip nsenter; do mount --bind "$0/$tool" "/usr/bin/$tool" || exit; done
+      for tool in ${tools.join(" ")}; do mount --bind "$0/\${tool##*/}" "$tool" || exit; done
       mount --bind /proc/sys /proc/sys && exec "$@"`;
     await node.startAgent({
       args,

@@ -1,0 +1,118 @@
+/**
+ * An ADD whose rules do not come into the kernel, because `nft` fails or hangs: it is refused, nothing is
+ * left of it, it is told of where the pod is, and what is in force stays.
+ *
+ * @module
+ */
+import { assert, assertEquals } from "@std/assert";
+import type { Node } from "../../src/lab/node.ts";
+import type { Pod } from "../../src/lab/pod.ts";
+import { until } from "../../src/lab/wait.ts";
+import { networkPolicy } from "../policy_objects.ts";
+import { testWith } from "../support.ts";
+import { ApiCluster } from "./api_cluster.ts";
+import { FaultyTools } from "./faulty_tools.ts";
+import { ask, createNodeLab, hostIfname, refusal, stored, tracesInPod } from "./node_probe.ts";
+import { listTable, putPolicies } from "./policy_table.ts";
+
+const DENY = networkPolicy("default", "deny", { podSelector: {}, policyTypes: ["Ingress"] });
+
+testWith("netns: an ADD whose rules cannot be put in force leaves nothing", [
+  "root",
+  "bird",
+], async (t) => {
+  const { lab, node } = await createNodeLab();
+  await using _lab = lab;
+  const cluster = await ApiCluster.create(lab);
+  const tools = await FaultyTools.create(node);
+  await tools.startAgent(node);
+  const pod = await node.createPod({ name: "p" });
+  const other = await node.createPod({ name: "q" });
+  await putPolicies(lab, [DENY]);
+  await node.add(other);
+  const inForce = await linksInForce(node);
+  assertEquals(inForce, [hostIfname(other)]);
+
+  /** ADD is refused with this message, and with an event that says so. */
+  const assertRefused = async (why: string): Promise<void> => {
+    const { code, message } = await refusal(ask(node, "ADD", pod));
+    assertEquals([code, message], [
+      105,
+      `Cannot enforce policies of pod "default/p": ${why}`,
+    ]);
+    const event = `Pod p PolicyNotInForce: ${message}`;
+    await until("event", () => Promise.resolve(cluster.events().includes(event)));
+    await assertOnlyOther();
+  };
+  const assertOnlyOther = async (): Promise<void> => {
+    assertEquals((await stored(node)).map(({ podName, state }) => [podName, state]), [
+      ["q", "committed"],
+    ]);
+    assertEquals(await tracesInPod(pod), []);
+    assertEquals((await node.ip("-o", "link", "show")).includes(hostIfname(pod)), false);
+    assertEquals(await linksInForce(node), inForce);
+  };
+  const works = async (): Promise<void> => {
+    await node.add(pod);
+    assertEquals(await linksInForce(node), [hostIfname(pod), hostIfname(other)].sort());
+    await node.del(pod);
+    await until("its rules gone", async () => (await linksInForce(node)).length === 1);
+    await assertOnlyOther();
+  };
+
+  await t.step("nft fails", async () => {
+    await tools.plan("nft", "table", { kind: "fail" });
+    await assertRefused(
+      'Cannot run "nft -f -": exit status 1: netlink: Error: cache initialization failed: ' +
+        "Operation not permitted",
+    );
+    await tools.plan("nft", "table");
+    await works();
+  });
+
+  await t.step("nft hangs", async () => {
+    await tools.plan("nft", "table", { kind: "hold" });
+    const began = performance.now();
+    await assertRefused("nft has not finished within 5 s");
+    const tookMs = performance.now() - began;
+    assert(tookMs < 8_000, `${tookMs} ms`);
+    await tools.release("nft", "table");
+    await works();
+  });
+
+  await t.step("whoever asked went away while nft hangs", async () => {
+    await tools.plan("nft", "table", { kind: "hold" });
+    await abandonAdd(node, pod, () => tools.held("nft", "table"));
+    await until("nothing left", () => assertOnlyOther().then(() => true));
+    await tools.release("nft", "table");
+    await works();
+  });
+});
+
+/** The links whose pods nothing reaches, as the kernel has it. */
+async function linksInForce(node: Node): Promise<readonly string[]> {
+  const { sets } = await listTable(node);
+  const names = (sets.get("dropped-ingress") ?? []).map((text) => text.split('"')[1] ?? "");
+  assertEquals(
+    (sets.get("ingress") ?? []).map((text) => text.split('"')[1]).sort(),
+    names.sort(),
+    "each of them has a verdict",
+  );
+  return names;
+}
+
+/** An ADD whose runtime closes the connection once something has come about. */
+async function abandonAdd(node: Node, pod: Pod, reached: () => Promise<unknown>): Promise<void> {
+  using conn = await Deno.connect({ transport: "unix", path: node.socket });
+  const request = {
+    version: 1,
+    op: "ADD",
+    container_id: pod.containerId,
+    netns: pod.netnsPath,
+    ifname: "eth0",
+    args: pod.cniArgs,
+    stdin_data: btoa(JSON.stringify(node.netConf())),
+  };
+  await conn.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
+  await reached();
+}
