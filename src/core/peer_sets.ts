@@ -30,8 +30,10 @@ interface LiveSet {
   readonly aspect: Aspect;
   /** How many of the pods have an element: addresses may be several pods'. */
   readonly counts: Map<string, number>;
-  /** The elements, until something changes. */
+  /** The elements as they were asked for last. */
   elements?: Elements;
+  /** What was counted since then: mostly as often up as down, when a pod changed. */
+  readonly touched: Set<string>;
 }
 
 interface LiveSelector {
@@ -84,10 +86,10 @@ export class PeerSets {
     const aspectKey = aspectKeyOf(aspect);
     let set = live.sets.get(aspectKey);
     if (set === undefined) {
-      live.sets.set(aspectKey, set = { aspect, counts: new Map() });
+      live.sets.set(aspectKey, set = { aspect, counts: new Map(), touched: new Set() });
       for (const pod of this.#selected(selector)) count(set, pod, 1);
     }
-    return set.elements ??= elementsIn(set);
+    return elementsOf(set);
   }
 
   /** Forgets the selectors that are not among these keys. */
@@ -130,21 +132,29 @@ export function aspectKeyOf({ family, port }: Aspect): string {
 }
 
 function count(set: LiveSet, pod: PolicyPod, by: 1 | -1): void {
-  for (const element of elementsOf(pod, set.aspect)) {
+  for (const element of elementsOfPod(pod, set.aspect)) {
     const next = (set.counts.get(element) ?? 0) + by;
     if (next === 0) set.counts.delete(element);
     else set.counts.set(element, next);
-    set.elements = undefined;
+    set.touched.add(element);
   }
 }
 
-function elementsIn({ counts }: LiveSet): Elements {
+function elementsOf(set: LiveSet): Elements {
+  const { counts, elements: before, touched } = set;
+  const isSame = before !== undefined &&
+    touched.values().every((element) => counts.has(element) === before.has(element));
+  touched.clear();
+  if (isSame) return before;
   const elements = new Map<string, string>();
   for (const element of counts.keys()) elements.set(element, "");
-  return elements;
+  return set.elements = elements;
 }
 
-function elementsOf({ addresses, ports }: PolicyPod, { family, port }: Aspect): readonly string[] {
+function elementsOfPod(
+  { addresses, ports }: PolicyPod,
+  { family, port }: Aspect,
+): readonly string[] {
   const own = addresses.filter((address) => address.includes(":") === (family === "ipv6"));
   if (port === undefined) return own;
   return ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
