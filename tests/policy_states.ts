@@ -54,14 +54,17 @@ function policy(name: string, spec: ApiPolicySpec): NetworkPolicy {
   return parsePolicy(networkPolicy("shop", name, spec));
 }
 
+const PRIVATE = ["10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16"];
 const DENY_ALL = policy("deny-all", { policyTypes: ["Ingress", "Egress"] });
 const TO_WEB = policy("web", {
   podSelector: { matchLabels: { app: "web" } },
   ingress: [
     {
-      from: [{ ipBlock: { cidr: "0.0.0.0/0", except: ["10.0.0.0/8"] } }, {
-        ipBlock: { cidr: "::/0" },
-      }],
+      from: [
+        // Enough for a set.
+        { ipBlock: { cidr: "0.0.0.0/0", except: PRIVATE } },
+        { ipBlock: { cidr: "::/0" } },
+      ],
       ports: [{ port: 80 }, { port: 443 }, { protocol: "UDP", port: 443 }],
     },
     {

@@ -83,7 +83,7 @@ const FOREIGN: Readonly<Record<string, string>> = {
   "an element is deleted": 'delete element inet flock sources4 { "flock00000001" . 10.244.1.2 }',
   "every element of a set is gone": "flush set inet flock spoofed",
   "an element is added": "add element inet flock pods4-51958e82 { 10.244.9.9 }",
-  "a range is added": "add element inet flock blocks4-6d6e8c54 { 10.1.0.0/16 }",
+  "a range is added": "add element inet flock blocks4-2ad7a6a8 { 10.1.0.0/16 }",
   "a verdict is another one": 'delete element inet flock ingress { "flock00000002" }\n' +
     'add element inet flock ingress { "flock00000002" : accept }',
   "a link has no verdict": 'delete element inet flock egress { "flock00000001" }',
