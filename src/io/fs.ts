@@ -186,7 +186,10 @@ export async function* watchDir(
       wake = Promise.withResolvers();
       yield changed;
       if (signal.aborted) return;
-      const timer = setTimeout(() => wake.resolve(), lookedAt + pollMs - performance.now());
+      const timer = setTimeout(
+        () => wake.resolve(),
+        Math.max(0, lookedAt + pollMs - performance.now()),
+      );
       await wake.promise;
       clearTimeout(timer);
     }
