@@ -28,6 +28,8 @@ import { Turns } from "./turns.ts";
 const ADMIT_MS = 5_000;
 /** Shortest time between two changes that nobody waits for, in milliseconds. */
 const GAP_MS = 50;
+/** Of its time an agent spends at most so much with looks that nobody asked for: large tables take a second. */
+const MAX_LOOK_SHARE = 0.01;
 /** Retry after a failure, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -197,7 +199,10 @@ export class PolicyEnforcer {
         this.#isSuspect = false;
         if (isDue && intervalMs > 0) lookAt = now + intervalMs;
         await this.#turns.take("policies", async () => {
-          if (isDue) await this.#serially(() => this.#counted(() => this.#table.verify()));
+          if (isDue) {
+            const durationMs = await this.#serially(() => this.#look());
+            if (intervalMs > 0) lookAt = Math.max(lookAt, now + durationMs / MAX_LOOK_SHARE);
+          }
           await this.#sync();
         });
         failures = 0;
@@ -213,6 +218,15 @@ export class PolicyEnforcer {
       }
       await sleep(GAP_MS, signal);
     }
+  }
+
+  /** @returns milliseconds that it took */
+  async #look(): Promise<number> {
+    const began = performance.now();
+    await this.#counted(() => this.#table.verify());
+    const durationMs = performance.now() - began;
+    log.debug("Looked at packet filter table", { durationMs });
+    return durationMs;
   }
 
   /** Has the table looked at when somebody deletes it. */
