@@ -28,8 +28,12 @@ import { Turns } from "./turns.ts";
 const ADMIT_MS = 5_000;
 /** Shortest time between two changes that nobody waits for, in milliseconds. */
 const GAP_MS = 50;
-/** Of its time an agent spends at most so much with looks that nobody asked for: large tables take a second. */
-const MAX_LOOK_SHARE = 0.01;
+/**
+ * Looks that nobody asked for take about so much of the time, where the table is large: they are further apart,
+ * by as much as the second number times.
+ */
+const LOOK_SHARE = 0.01;
+const MAX_LOOK_GAPS = 2;
 /** Retry after a failure, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -201,7 +205,8 @@ export class PolicyEnforcer {
         await this.#turns.take("policies", async () => {
           if (isDue) {
             const durationMs = await this.#serially(() => this.#look());
-            if (intervalMs > 0) lookAt = Math.max(lookAt, now + durationMs / MAX_LOOK_SHARE);
+            const gapMs = Math.min(durationMs / LOOK_SHARE, intervalMs * MAX_LOOK_GAPS);
+            lookAt = Math.max(lookAt, now + gapMs);
           }
           await this.#sync();
         });
