@@ -6,7 +6,13 @@
  */
 import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
-import { type Packet, type PolicyPod, verdict } from "../../src/core/policy.ts";
+import {
+  type Judgement,
+  type Packet,
+  type PolicyPod,
+  type Verdict,
+  verdict,
+} from "../../src/core/policy.ts";
 import { hostCidr } from "../../src/core/wiring.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
@@ -42,13 +48,17 @@ interface RealPod {
   readonly extra: readonly string[];
 }
 
-/** A probe, and what the verdict on it is at each pod that may get it. */
+/** What is to become of a packet at a host that it may come to. */
+interface Judged {
+  readonly host: string;
+  readonly verdict: Verdict;
+  /** It comes through: what audited pods are denied, does. */
+  readonly allowed: boolean;
+}
+
+/** A probe, and what is to become of it at each host that may get it. */
 interface JudgedProbe extends Probe {
-  readonly judged: readonly {
-    readonly host: string;
-    readonly packet: Packet;
-    readonly allowed: boolean;
-  }[];
+  readonly judged: readonly Judged[];
 }
 
 /** Where the kernel and the verdict are not of one opinion. */
@@ -185,6 +195,8 @@ export class PolicyLab implements Disposable {
     const podOf = ({ name }: ProbeHost): PolicyPod | undefined =>
       world.pods.find((pod) => `${pod.namespace}/${pod.name}` === name);
     const hosts = this.#hosts();
+    const isAudited = ({ plan }: RealPod): boolean => plan.annotations?.["policy-mode"] === "audit";
+    const audited = new Set(this.#pods.filter(isAudited).map(({ pod }) => pod.key));
     const shared = (address: string): boolean => owners(address).length > 1;
     const owners = (address: string): readonly ProbeHost[] =>
       hosts.filter(({ addresses }) => addresses.includes(address));
@@ -205,7 +217,11 @@ export class PolicyLab implements Disposable {
                 protocol: protocol !== "icmp" ? protocol : to.includes(":") ? "icmpv6" : "icmp",
                 port: protocol === "icmp" ? undefined : port,
               };
-              return { host: target.name, packet, allowed: verdict(world, packet).allowed };
+              const said = verdict(world, packet);
+              const lets = (judgement: Judgement, of: ProbeHost): boolean =>
+                judgement.kind !== "denied" || audited.has(of.name);
+              const allowed = lets(said.egress, host) && lets(said.ingress, target);
+              return { host: target.name, verdict: said, allowed };
             });
             const expected = judged.every(({ allowed }) => allowed);
             return { host: host.name, from, to, protocol, port, judged, expected };
@@ -334,8 +350,8 @@ function canonical(address: string): string {
 export function describeDisagreements(disagreements: readonly Disagreement[]): string {
   const told = disagreements.slice(0, 5).map(({ outcome: { probe }, why }) => {
     const { host, from, to, protocol, port, judged } = probe;
-    const verdicts = judged.map(({ host, allowed }) => `${host} ${allowed ? "allows" : "denies"}`);
-    return `${host} ${from} to ${to} ${protocol}/${port} (${verdicts.join(", ")}): ${why}`;
+    const said = judged.map(({ host, verdict }) => `${host}: ${JSON.stringify(verdict)}`);
+    return `${host} ${from} to ${to} ${protocol}/${port}: ${why} (${said.join("; ")})`;
   });
   return [`${disagreements.length} disagreements:`, ...told].join("\n");
 }

@@ -36,6 +36,7 @@ const PODS: readonly PodPlan[] = [
     annotations: { addresses: "2001:db8:ffff::61,203.0.113.206,2001:db8:ffff::62" },
   },
   { node: "n2", name: "h", namespace: "x", annotations: { anycast: ANYCAST.join(",") } },
+  { node: "n2", name: "i", namespace: "x", annotations: { "policy-mode": "audit" } },
 ];
 
 function hasPolicies({ policies }: DrawnWorld): boolean {
