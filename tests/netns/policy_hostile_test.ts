@@ -14,7 +14,8 @@ import {
 } from "../policy_objects.ts";
 import type { DrawnWorld, WorldFrame } from "../policy_worlds.ts";
 import { testSource, testWith } from "../support.ts";
-import { describeDisagreements, PolicyLab } from "./policy_lab.ts";
+import { PolicyLab } from "./policy_lab.ts";
+import { describeDisagreements } from "./policy_questions.ts";
 import { askPolicies } from "./policy_table.ts";
 import { createTestLab } from "./test_lab.ts";
 

@@ -6,13 +6,6 @@
  */
 import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
-import {
-  type Judgement,
-  type Packet,
-  type PolicyPod,
-  type Verdict,
-  verdict,
-} from "../../src/core/policy.ts";
 import { hostCidr } from "../../src/core/wiring.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
@@ -20,10 +13,16 @@ import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
 import { type ApiPod, namespace, networkPolicy } from "../policy_objects.ts";
 import { type DrawnWorld, type PodSlot, policyWorldOf, type WorldFrame } from "../policy_worlds.ts";
-import { type Outcome, PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
 import { waitReplicas } from "./anycast_lab.ts";
-import { forgetFlows } from "./sockets.ts";
+import { PolicyProber, type ProbeHost } from "./policy_prober.ts";
+import {
+  type Disagreement,
+  disagreementsOf,
+  POLICY_PORTS,
+  policyQuestions,
+} from "./policy_questions.ts";
 import { listTable, waitInForce, writePolicies } from "./policy_table.ts";
+import { forgetFlows } from "./sockets.ts";
 
 /** A pod to make. */
 export interface PodPlan {
@@ -34,8 +33,6 @@ export interface PodPlan {
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
-/** Ports that all serve. */
-export const POLICY_PORTS = [80, 81, 8080] as const;
 /** A pod of each node in a namespace of its own, whom a policy selects that names the world. */
 const CANARY = "canary";
 
@@ -46,25 +43,6 @@ interface RealPod {
   /** `status.podIPs`, canonical. */
   readonly addresses: readonly string[];
   readonly extra: readonly string[];
-}
-
-/** What is to become of a packet at a host that it may come to. */
-interface Judged {
-  readonly host: string;
-  readonly verdict: Verdict;
-  /** It comes through: what audited pods are denied, does. */
-  readonly allowed: boolean;
-}
-
-/** A probe, and what is to become of it at each host that may get it. */
-interface JudgedProbe extends Probe {
-  readonly judged: readonly Judged[];
-}
-
-/** Where the kernel and the verdict are not of one opinion. */
-export interface Disagreement {
-  readonly outcome: Outcome<JudgedProbe>;
-  readonly why: string;
 }
 
 /** What came of asking everything. */
@@ -172,11 +150,13 @@ export class PolicyLab implements Disposable {
   async compare(drawn: DrawnWorld): Promise<Comparison> {
     this.#prober ??= new PolicyProber(this.#hosts(), POLICY_PORTS);
     for (const node of this.lab.nodes) forgetFlows(node.netnsPath);
-    const outcomes = await this.#prober.run(this.#probes(drawn));
-    const disagreements = outcomes.flatMap((outcome) => {
-      const why = disagreement(outcome);
-      return why === undefined ? [] : [{ outcome, why }];
-    });
+    const audited = this.#pods.filter(({ plan }) => plan.annotations?.["policy-mode"] === "audit");
+    const outcomes = await this.#prober.run(policyQuestions(
+      policyWorldOf(drawn),
+      this.#hosts(),
+      new Set(audited.map(({ pod }) => pod.key)),
+    ));
+    const disagreements = disagreementsOf(outcomes);
     const allowed = outcomes.filter(({ probe }) => probe.expected).length;
     return { disagreements, allowed, denied: outcomes.length - allowed };
   }
@@ -187,47 +167,6 @@ export class PolicyLab implements Disposable {
       `${node.name}: ${(await listTable(node)).text}`
     );
     return (await Promise.all(texts)).join("\n");
-  }
-
-  /** Every question, with the verdicts on it. */
-  #probes(drawn: DrawnWorld): JudgedProbe[] {
-    const world = policyWorldOf(drawn);
-    const podOf = ({ name }: ProbeHost): PolicyPod | undefined =>
-      world.pods.find((pod) => `${pod.namespace}/${pod.name}` === name);
-    const hosts = this.#hosts();
-    const isAudited = ({ plan }: RealPod): boolean => plan.annotations?.["policy-mode"] === "audit";
-    const audited = new Set(this.#pods.filter(isAudited).map(({ pod }) => pod.key));
-    const shared = (address: string): boolean => owners(address).length > 1;
-    const owners = (address: string): readonly ProbeHost[] =>
-      hosts.filter(({ addresses }) => addresses.includes(address));
-    const sources = hosts.flatMap((host) =>
-      host.addresses.filter((address) => !shared(address)).map((from) => ({ host, from }))
-    );
-    const targets = [...new Set(hosts.flatMap(({ addresses }) => addresses))];
-    return sources.flatMap(({ host, from }) =>
-      targets.filter((to) =>
-        to.includes(":") === from.includes(":") && !host.addresses.includes(to)
-      )
-        .flatMap((to) =>
-          QUESTIONS.map(({ protocol, port }): JudgedProbe => {
-            const judged = owners(to).map((target) => {
-              const packet: Packet = {
-                from: { address: from, pod: podOf(host) },
-                to: { address: to, pod: podOf(target) },
-                protocol: protocol !== "icmp" ? protocol : to.includes(":") ? "icmpv6" : "icmp",
-                port: protocol === "icmp" ? undefined : port,
-              };
-              const said = verdict(world, packet);
-              const lets = (judgement: Judgement, of: ProbeHost): boolean =>
-                judgement.kind !== "denied" || audited.has(of.name);
-              const allowed = lets(said.egress, host) && lets(said.ingress, target);
-              return { host: target.name, verdict: said, allowed };
-            });
-            const expected = judged.every(({ allowed }) => allowed);
-            return { host: host.name, from, to, protocol, port, judged, expected };
-          })
-        )
-    );
   }
 
   #hosts(): ProbeHost[] {
@@ -282,24 +221,6 @@ export class PolicyLab implements Disposable {
   }
 }
 
-const QUESTIONS = [
-  ...(["tcp", "udp", "sctp"] as const).flatMap((protocol) =>
-    POLICY_PORTS.map((port) => ({ protocol, port }))
-  ),
-  { protocol: "icmp" as const, port: 0 },
-];
-
-/** What is wrong about an outcome; undefined when it is as the verdict says. */
-function disagreement(
-  { probe, arrived, answered, error }: Outcome<JudgedProbe>,
-): string | undefined {
-  const at = probe.judged.find(({ host }) => host === arrived);
-  if (arrived !== undefined && at?.allowed !== true) return `it came to ${arrived}, and must not`;
-  if (arrived !== undefined && !answered) return "its answer did not come back";
-  const denied = probe.judged.some(({ allowed }) => !allowed);
-  if (arrived === undefined && !denied) return `it did not come through (${error ?? "dropped"})`;
-}
-
 async function attach(lab: Lab, plan: PodPlan): Promise<RealPod> {
   const node = lab.node(plan.node);
   const { name, namespace } = plan;
@@ -344,16 +265,6 @@ function withUid(object: ApiPod): unknown {
 
 function canonical(address: string): string {
   return formatAddress(parseAddress(address));
-}
-
-/** For people to read: what was asked, and what came of it. */
-export function describeDisagreements(disagreements: readonly Disagreement[]): string {
-  const told = disagreements.slice(0, 5).map(({ outcome: { probe }, why }) => {
-    const { host, from, to, protocol, port, judged } = probe;
-    const said = judged.map(({ host, verdict }) => `${host}: ${JSON.stringify(verdict)}`);
-    return `${host} ${from} to ${to} ${protocol}/${port}: ${why} (${said.join("; ")})`;
-  });
-  return [`${disagreements.length} disagreements:`, ...told].join("\n");
 }
 
 /** A world for people to read, an object a line. */

@@ -11,7 +11,8 @@ import fc from "fast-check";
 import { EXECUTABLE } from "../executable.ts";
 import { testSource, testWith } from "../support.ts";
 import { type DrawnWorld, worldOf, worldRuns } from "../policy_worlds.ts";
-import { describeDisagreements, describeWorld, type PodPlan, PolicyLab } from "./policy_lab.ts";
+import { describeWorld, type PodPlan, PolicyLab } from "./policy_lab.ts";
+import { describeDisagreements } from "./policy_questions.ts";
 import { createTestLab } from "./test_lab.ts";
 
 /** What the source does is the same; it only takes longer with an API server between. */
