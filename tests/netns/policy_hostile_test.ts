@@ -93,6 +93,12 @@ const CASES: Readonly<Record<string, Case>> = {
       ...[{ protocol: "UDP", port: 1, endPort: 65_535 }, { protocol: "SCTP" }],
     ]),
   ],
+  "what is between": () => [
+    inward("ports", [{ podSelector: {} }], [
+      ...[{ port: 80 }, { port: 82, endPort: 90 }, { port: 8_079 }, { port: 8_081 }],
+      ...[{ protocol: "UDP", port: 80 }, { protocol: "UDP", port: 82 }],
+    ]),
+  ],
   "the longest names, alike for 200 characters": () => {
     const stem = `${"a-name.".repeat(35)}tail`.slice(0, 245);
     return [

@@ -36,6 +36,9 @@ export interface PodPlan {
 /** A pod of each node in a namespace of its own, whom a policy selects that names the world. */
 const CANARY = "canary";
 
+/** Slots of pods without a sandbox, given the addresses of those that have one. */
+type OtherSlots = (addresses: readonly (readonly string[])[]) => readonly PodSlot[];
+
 interface RealPod {
   readonly plan: PodPlan;
   readonly node: Node;
@@ -55,11 +58,11 @@ export interface Comparison {
 
 export class PolicyLab implements Disposable {
   readonly #pods: RealPod[] = [];
-  readonly #others: readonly PodSlot[];
+  readonly #others: OtherSlots;
   #prober: PolicyProber | undefined;
   #serial = 0;
 
-  private constructor(readonly lab: Lab, others: readonly PodSlot[]) {
+  private constructor(readonly lab: Lab, others: OtherSlots) {
     this.#others = others;
   }
 
@@ -71,11 +74,11 @@ export class PolicyLab implements Disposable {
   static async create(
     lab: Lab,
     plans: readonly PodPlan[],
-    others: (addresses: readonly (readonly string[])[]) => readonly PodSlot[] = () => [],
+    others: OtherSlots = () => [],
   ): Promise<PolicyLab> {
     const pods: RealPod[] = [];
     for (const plan of plans) pods.push(await attach(lab, plan));
-    const made = new PolicyLab(lab, others(pods.map(({ addresses }) => addresses)));
+    const made = new PolicyLab(lab, others);
     made.#pods.push(...pods);
     for (const node of lab.nodes) {
       await attach(lab, { node: node.name, name: `${CANARY}-${node.name}`, namespace: CANARY });
@@ -98,7 +101,7 @@ export class PolicyLab implements Disposable {
       annotations: pod.options.annotations,
     }));
     return {
-      slots: [...slots, ...this.#others],
+      slots: [...slots, ...this.#others(this.#pods.map(({ addresses }) => addresses))],
       namespaces: [...new Set(this.#pods.map(({ plan }) => plan.namespace))].sort(),
       nodes: Object.fromEntries(
         this.lab.plan.nodes.map(({ name, addresses }) => [name, Object.values(addresses)]),
