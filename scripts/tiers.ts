@@ -120,6 +120,7 @@ export const REPEAT_TIERS: readonly RepeatTier[] = [
       "tests/netns/ip_monitor_test.ts": NO_AGENT,
       "tests/netns/ip_test.ts": NO_AGENT,
       "tests/netns/lab_test.ts": NO_AGENT,
+      "tests/netns/nft_table_test.ts": NO_AGENT,
       "tests/netns/uninstall_test.ts": NO_AGENT,
       "tests/netns/cni_environment_test.ts": "about the plugin, which asks no source",
       "tests/netns/cni_input_test.ts": "refused before the source is asked",
@@ -128,6 +129,7 @@ export const REPEAT_TIERS: readonly RepeatTier[] = [
       "tests/netns/container_test.ts": "has the manifests as a mount of the container",
       "tests/netns/kubernetes_test.ts": "has an API server either way",
       "tests/netns/kubernetes_outage_test.ts": "has an API server either way",
+      "tests/netns/policy_failures_test.ts": "has an API server either way",
     },
   },
 ];
