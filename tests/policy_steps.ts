@@ -10,6 +10,7 @@ import type { NetworkPolicy } from "../src/core/network_policy.ts";
 import type { PeerSets } from "../src/core/peer_sets.ts";
 import type { PolicyPod, PolicyWorld } from "../src/core/policy.ts";
 import type { GuardedLink, PolicyInput } from "../src/core/policy_ruleset.ts";
+import { networkPolicy, parsePolicy } from "./policy_objects.ts";
 import { policyWorldOf, type WorldFrame, worldOf } from "./policy_worlds.ts";
 import type { Random } from "./seed.ts";
 
@@ -29,6 +30,43 @@ const FRAME: WorldFrame = {
   ports: [80, 81, 8080, 65_535],
   maxPolicies: 4,
 };
+
+/** What is seldom drawn: sets of ranges, up to the ends of both families, and sets of ports. */
+const SELDOM = FRAME.namespaces.flatMap((namespace) => [
+  parsePolicy(networkPolicy(namespace, "ranges", {
+    ingress: [{
+      from: [
+        {
+          ipBlock: {
+            cidr: "0.0.0.0/0",
+            except: ["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.168.0.0/16"],
+          },
+        },
+        {
+          ipBlock: {
+            cidr: "::/0",
+            except: [
+              "::102:304/128",
+              "fec0::/10",
+              "64:ff9b::/96",
+              "2001:db8::/32",
+              "fe80::/10",
+            ],
+          },
+        },
+      ],
+      ports: [{ port: 80 }, { port: 8_000, endPort: 8_999 }, { port: 65_535 }],
+    }],
+  })),
+  parsePolicy(networkPolicy(namespace, "addresses", {
+    policyTypes: ["Egress"],
+    egress: [{
+      to: ["10.9.0.1/32", "10.9.0.3/32", "10.9.0.5/32", "10.9.0.7/32", "0.0.0.0/32", "::/128"]
+        .map((cidr) => ({ ipBlock: { cidr } })),
+      ports: [{ port: 80 }, { port: 443 }, { protocol: "UDP", port: "dns" }],
+    }],
+  })),
+]);
 
 /** All of one moment. */
 export interface PolicyMoment extends Omit<PolicyInput, "peers"> {
@@ -75,7 +113,7 @@ export class PolicySteps {
   #change(): void {
     const world = this.#pool[this.#random(this.#pool.length)]!;
     const slot = this.#random(FRAME.slots.length);
-    const what = this.#random(20);
+    const what = this.#random(22);
     if (what < 6) this.#pods[slot] = world.pods[slot];
     else if (what < 7) this.#pods[slot] = undefined;
     else if (what < 9) this.#namespaces = world.namespaces;
@@ -91,7 +129,11 @@ export class PolicySteps {
     } else if (what < 17) toggle(this.#modes, slot);
     else if (what < 18) toggle(this.#unknown, slot);
     else if (what < 19) toggle(this.#doubled, slot);
-    else this.#allowSpoofing = !this.#allowSpoofing;
+    else if (what < 20) this.#allowSpoofing = !this.#allowSpoofing;
+    else {
+      const policy = SELDOM[this.#random(SELDOM.length)]!;
+      this.#policies.set(`${policy.namespace}/${policy.name}`, policy);
+    }
   }
 
   #links(): readonly GuardedLink[] {

@@ -87,7 +87,9 @@ Deno.test("policyRules() has a form for each rule of numbered ports", async (t) 
       });
     }
   }
-  await t.step("a set of ports is one of ranges", () => {
+  await t.step("a set of ports is one of ranges where one of them is", () => {
+    const { fixed: single } = compile("ingress", { ports: [tcp(443), tcp(80)] });
+    assertEquals(single.get("ports-1")?.spec, ["type inet_service"]);
     const { fixed } = compile("ingress", { ports: [tcp(443), tcp(80), tcp(8_000, 8_010)] });
     assertEquals(fixed.get("ports-1"), {
       kind: "set",
@@ -134,7 +136,8 @@ Deno.test("policyRules() has a form for each list of peers", async (t) => {
       ],
       "a block without a part": [
         [block("0.0.0.0/0", "10.0.0.0/8")],
-        "ip saddr @blocks4-1 accept",
+        "ip saddr 0.0.0.0-9.255.255.255 accept",
+        "ip saddr 11.0.0.0-255.255.255.255 accept",
       ],
       pods: [[PODS], "ip6 saddr @pods6-1 accept", "ip saddr @pods4-2 accept"],
       "pods and a block": [
@@ -151,24 +154,26 @@ Deno.test("policyRules() has a form for each list of peers", async (t) => {
       assertEquals(compile("egress", { peers: list }).rules, to);
     });
   }
-  await t.step("blocks with parts taken out are one set for each family", () => {
+  await t.step("many ranges are a set, few are a rule each", () => {
     const made = compile("ingress", {
       peers: [
-        block("0.0.0.0/0", "10.0.0.0/8", "192.168.0.0/16"),
+        block("0.0.0.0/0", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
         block("2001:db8::/32", "2001:db8:1::/48"),
         block("10.1.0.0/16"),
       ],
     });
-    assertEquals(made.rules, ["ip6 saddr @blocks6-1 accept", "ip saddr @blocks4-2 accept"]);
+    assertEquals(made.rules, [
+      "ip6 saddr 2001:db8::/48 accept",
+      "ip6 saddr 2001:db8:2::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff accept",
+      "ip saddr @blocks4-1 accept",
+    ]);
+    assertEquals(made.fixed.get("blocks4-1")?.spec, ["type ipv4_addr", "flags interval"]);
     assertEquals(elementsOf(made), {
-      "blocks6-1": [
-        "2001:db8::/48",
-        "2001:db8:2::-2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
-      ],
-      "blocks4-2": [
+      "blocks4-1": [
         "0.0.0.0-9.255.255.255",
         "10.1.0.0/16",
-        "11.0.0.0-192.167.255.255",
+        "11.0.0.0-172.15.255.255",
+        "172.32.0.0-192.167.255.255",
         "192.169.0.0-255.255.255.255",
       ],
     });
@@ -269,7 +274,8 @@ Deno.test("policyRules() looks names of ports up in the pod that packets go to",
       "ip6 daddr 2001:db8::/32 ip6 daddr . udp dport @named6-1 accept",
     ]);
     assertEquals(rules(block("0.0.0.0/0", "10.0.0.0/8")), [
-      "ip daddr @blocks4-1 ip daddr . udp dport @named4-2 accept",
+      "ip daddr 0.0.0.0-9.255.255.255 ip daddr . udp dport @named4-1 accept",
+      "ip daddr 11.0.0.0-255.255.255.255 ip daddr . udp dport @named4-1 accept",
     ]);
   });
 });
