@@ -45,6 +45,13 @@ interface Seen {
   look: number;
 }
 
+/** A pod of attachments. */
+interface SeenOwn {
+  readonly pod: PeerPod;
+  readonly held: readonly Attachment[];
+  readonly seen: Seen;
+}
+
 const NEVER = -1;
 
 /** Gathers facts. */
@@ -55,7 +62,9 @@ export class PolicyFactsReader {
   readonly #seen = new Map<string, Seen>();
   #looks = 0;
   #pods: readonly PolicyPod[] = [];
-  /** The same, by the very object that the source has. */
+  /** Of those of attachments, what each was made of. */
+  #seenOwn: ReadonlyMap<string, SeenOwn> = new Map();
+  /** Those of the source, by the very object that it has. */
   #byObject = new WeakMap<PeerPod, Seen>();
   #namespaces: ReadonlyMap<string, Labels> = new Map();
   #config: NodeConfig | undefined;
@@ -121,6 +130,7 @@ export class PolicyFactsReader {
     const look = ++this.#looks;
     const byPod = Map.groupBy(attachments, attachedKey);
     const isOwn = new Set<string>();
+    const seenOwn = new Map<string, SeenOwn>();
     let isChanged = false;
     const see = (one: Seen): Seen => {
       if (one.look === look) return one;
@@ -149,13 +159,22 @@ export class PolicyFactsReader {
     for (const [key, pod] of own) {
       isOwn.add(`${pod.namespace}/${pod.name}`);
       if (pod.finished) continue;
-      const addresses = new Set((byPod.get(key) ?? []).flatMap(addressesOf));
-      add(key, pod.nodeName === undefined ? { ...pod, nodeName } : pod, [...addresses]);
+      const held = byPod.get(key) ?? [];
+      const before = this.#seenOwn.get(key);
+      if (before?.pod === pod && isSameList(before.held, held)) {
+        seenOwn.set(key, before);
+        see(before.seen);
+        continue;
+      }
+      const addresses = new Set(held.flatMap(addressesOf));
+      const placed = pod.nodeName === undefined ? { ...pod, nodeName } : pod;
+      seenOwn.set(key, { pod, held, seen: add(key, placed, [...addresses]) });
     }
+    this.#seenOwn = seenOwn;
     for (const pod of source.peers()) {
-      const isOurs = pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`);
-      if (isOurs || own.has(podKey(pod))) continue;
       const known = this.#byObject.get(pod);
+      const isOurs = pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`);
+      if (isOurs || own.has(known?.key ?? podKey(pod))) continue;
       if (known !== undefined) see(known);
       // What has ended may have left its addresses to others.
       else if (!pod.finished) this.#byObject.set(pod, this.#peer(pod, add));
@@ -231,6 +250,10 @@ export class PolicyFactsReader {
 
 function addressesOf({ ip6, ip4, addresses = [], anycast = [] }: Attachment): readonly string[] {
   return [ip6, ip4, ...addresses, ...anycast].filter((address) => address !== undefined);
+}
+
+function isSameList(a: readonly unknown[], b: readonly unknown[]): boolean {
+  return a.length === b.length && a.every((one, n) => one === b[n]);
 }
 
 function podKey({ namespace, name, uid }: Pick<PeerPod, "namespace" | "name" | "uid">): string {
