@@ -6,7 +6,7 @@
 import type { Labels } from "../src/core/label_selector.ts";
 import type { NetworkPolicy } from "../src/core/network_policy.ts";
 import type { PolicyPod } from "../src/core/policy.ts";
-import type { GuardedLink } from "../src/core/policy_ruleset.ts";
+import type { GuardedLink } from "../src/core/policy_selection.ts";
 import { type ApiPolicySpec, networkPolicy, parsePolicy } from "./policy_objects.ts";
 import type { PolicyMoment } from "./policy_steps.ts";
 

@@ -16,7 +16,7 @@ import type { Labels } from "../core/label_selector.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterSource, Namespace, PeerPod } from "../core/objects.ts";
 import type { PolicyPod } from "../core/policy.ts";
-import type { GuardedLink, PolicyMode } from "../core/policy_ruleset.ts";
+import type { GuardedLink, PolicyMode } from "../core/policy_selection.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import type { NodeState } from "./node_state.ts";

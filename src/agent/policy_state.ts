@@ -7,7 +7,7 @@
 import { NFT_TABLE } from "../core/config.ts";
 import { renderTable } from "../core/nftables.ts";
 import type { PolicyPod, PolicyWorld } from "../core/policy.ts";
-import type { PolicySelection } from "../core/policy_ruleset.ts";
+import type { PolicySelection } from "../core/policy_selection.ts";
 import type { PolicyState } from "../core/policy_view.ts";
 import { nodeLinks, type NodeState } from "./node_state.ts";
 import { type PolicyEnforcer, sizeOf } from "./policies.ts";

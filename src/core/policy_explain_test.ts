@@ -2,7 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { type ApiPod, namespace, networkPolicy, parseWorld } from "../../tests/policy_objects.ts";
 import { explainPolicies } from "./policy_explain.ts";
 import type { PolicyExplanation, PolicyPath } from "./policy_inspection.ts";
-import type { PolicySelection } from "./policy_ruleset.ts";
+import type { PolicySelection } from "./policy_selection.ts";
 
 function pod(
   name: string,

@@ -13,7 +13,7 @@ import type {
   PolicyPodDirection,
   PolicyPodItem,
 } from "./policy_inspection.ts";
-import type { PolicySelection } from "./policy_ruleset.ts";
+import type { PolicySelection } from "./policy_selection.ts";
 import { type PolicyState, qualified } from "./policy_view.ts";
 import { ruleText, selectorText } from "./policy_words.ts";
 

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { networkPolicy, parseWorld } from "../../tests/policy_objects.ts";
 import { policyList } from "./policy_list.ts";
-import type { PolicySelection } from "./policy_ruleset.ts";
+import type { PolicySelection } from "./policy_selection.ts";
 
 const NODE = "n1";
 

@@ -13,12 +13,11 @@
  *
  * @module
  */
-import type { Labels } from "./label_selector.ts";
-import { selects } from "./label_selector.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import type { NftChain, NftSet, NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
-import type { Direction, NamedPort, PolicyName } from "./policy.ts";
+import type { Direction } from "./policy.ts";
+import { addAntispoof, addDirection, endOf, keys } from "./policy_chains.ts";
 import {
   ADDRESS_TYPE,
   DIRECTIONS,
@@ -26,39 +25,16 @@ import {
   type PolicyRules,
   policyRules,
 } from "./policy_rules.ts";
-
-/** What policies look at in the pod of a link. */
-export interface GuardedPod {
-  readonly labels: Labels;
-  readonly ports: readonly NamedPort[];
-}
-
-/** One link of this node's to a pod, and what policies look at in that pod. */
-export interface GuardedLink {
-  readonly hostIfname: string;
-  /** Empty: of a container that belongs to no pod, which no policy selects. */
-  readonly namespace: string;
-  readonly podName: string;
-  /** Every address of the container, canonical: it may send from them on each of its links. */
-  readonly addresses: readonly string[];
-  /** Undefined: nobody knows the pod any more. It is denied whatever a policy of its namespace could deny. */
-  readonly pod?: GuardedPod;
-  readonly mode: PolicyMode;
-}
-
-/** What becomes of what no policy allows: it is dropped, or counted and logged. */
-export type PolicyMode = "enforce" | "audit";
-
-/** Which policies a link's pod is selected by. */
-export interface PolicySelection {
-  readonly hostIfname: string;
-  readonly namespace: string;
-  readonly podName: string;
-  readonly mode: PolicyMode;
-  /** In the order of their names. Undefined: everything may pass in this direction. */
-  readonly ingress?: readonly PolicyName[];
-  readonly egress?: readonly PolicyName[];
-}
+import {
+  groupPolicies,
+  type GuardedLink,
+  type GuardedPod,
+  type PolicyGroups,
+  type PolicyMode,
+  type PolicySelection,
+  type Selecting,
+  selectingOf,
+} from "./policy_selection.ts";
 
 /** What a table is made of. */
 export interface PolicyInput {
@@ -75,27 +51,8 @@ export interface PolicyRuleset {
   readonly selections: readonly PolicySelection[];
 }
 
-/** The link that a direction's packets of a pod go through. */
-const LINK: Readonly<Record<Direction, string>> = { ingress: "oifname", egress: "iifname" };
-const PRIORITY: Readonly<Record<Direction, string>> = {
-  egress: "filter",
-  ingress: "filter + 1",
-};
-/** `tcpdump -i nflog:7`. */
-const LOG_GROUP = 7;
-/** Longest prefix of a log message, in bytes. */
-const MAX_LOG_PREFIX = 64;
 /** Longer names of chains end in a hash instead. The kernel takes 255 bytes. */
 const MAX_CHAIN_NAME = 100;
-const COUNTED = { kind: "set", spec: ["type ifname", "counter"] } as const;
-/**
- * What a pod without a link-local address sends on its link besides: RFC 4861, RFC 4862 (from `::`), and
- * reports of the groups it listens to (RFC 2710, RFC 3810).
- */
-const NEIGHBOUR_DISCOVERY = "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-listener-report, " +
-  "mld-listener-done, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, " +
-  "mld2-listener-report } accept";
-
 interface Compiled {
   readonly name: string;
   readonly chain: NftChain;
@@ -104,16 +61,6 @@ interface Compiled {
 
 /** What was made of policies, by direction. */
 type CompiledPolicies = Map<NetworkPolicy, Partial<Record<Direction, Compiled>>>;
-
-/** Policies by namespace. */
-type PolicyGroups = ReadonlyMap<string, readonly NetworkPolicy[]>;
-
-/** Which of a namespace's policies select a pod. */
-interface Selecting {
-  readonly group: readonly NetworkPolicy[];
-  readonly ingress?: readonly NetworkPolicy[];
-  readonly egress?: readonly NetworkPolicy[];
-}
 
 type Selected = Omit<PolicySelection, Direction> & Selecting;
 
@@ -148,7 +95,7 @@ export class PolicyCompiler {
     const selections = links.map((link) => this.#selectionOf(link));
     const sets = new Map<string, NftSet>();
     const chains = new Map<string, NftChain>();
-    if (!allowSpoofing) addAntispoof(links, sets, chains);
+    if (!allowSpoofing) addAntispoof(links, { sets, chains });
     const itself = selections.filter(({ ingress, egress }) => ingress ?? egress)
       .map(({ hostIfname }) => `"${hostIfname}" . "${hostIfname}"`);
     sets.set("itself", { kind: "set", spec: ["type ifname . ifname"], elements: keys(itself) });
@@ -169,7 +116,7 @@ export class PolicyCompiler {
         }
         chains.set(pods.name, pods.chain);
       }
-      addDirection(direction, { selected, verdicts, sets, chains });
+      addDirection(direction, { selected, verdicts }, { sets, chains });
     }
     const isSmaller = this.#compiled.keys().some((policy) => !used.has(policy)) ||
       this.#podsChains.values().some(({ name }) => !chains.has(name));
@@ -233,106 +180,6 @@ export class PolicyCompiler {
   }
 }
 
-/** Policies by namespace, sorted by name. A group with the same members is the same object as before. */
-function groupPolicies(policies: Iterable<NetworkPolicy>, before: PolicyGroups): PolicyGroups {
-  const groups = Map.groupBy(policies, ({ namespace }) => namespace);
-  return new Map(Array.from(groups, ([namespace, group]) => {
-    group.sort((a, b) => a.name < b.name ? -1 : 1);
-    const known = before.get(namespace);
-    const isSame = known?.length === group.length && known.every((one, n) => one === group[n]);
-    return [namespace, isSame ? known : group];
-  }));
-}
-
-function selectingOf(pod: GuardedPod | undefined, group: readonly NetworkPolicy[]): Selecting {
-  const selecting = (direction: Direction): readonly NetworkPolicy[] | undefined => {
-    const candidates = group.filter((policy) => policy[direction] !== undefined);
-    if (candidates.length > 0 && pod === undefined) return [];
-    const own = candidates.filter(({ podSelector }) => selects(podSelector, pod?.labels ?? {}));
-    return own.length === 0 ? undefined : own;
-  };
-  return { group, ingress: selecting("ingress"), egress: selecting("egress") };
-}
-
-function addAntispoof(
-  links: readonly GuardedLink[],
-  sets: Map<string, NftSet>,
-  chains: Map<string, NftChain>,
-): void {
-  for (const family of ["ipv6", "ipv4"] as const) {
-    const own = links.flatMap(({ hostIfname, addresses }) =>
-      addresses.filter((address) => address.includes(":") === (family === "ipv6"))
-        .map((address) => `"${hostIfname}" . ${address}`)
-    );
-    sets.set(`sources${family.slice(-1)}`, {
-      kind: "set",
-      spec: [`type ifname . ${ADDRESS_TYPE[family]}`],
-      elements: keys(own),
-    });
-  }
-  sets.set("spoofed", { ...COUNTED, elements: keys(links.map((link) => `"${link.hostIfname}"`)) });
-  chains.set("antispoof", {
-    // Before connection tracking: what is dropped leaves no trace there.
-    base: "type filter hook prerouting priority raw; policy accept;",
-    rules: [
-      "iifname != @spoofed accept",
-      "iifname . ip6 saddr @sources6 accept",
-      "iifname . ip saddr @sources4 accept",
-      NEIGHBOUR_DISCOVERY,
-      "iifname @spoofed drop",
-    ],
-  });
-}
-
-/** A direction's base chain, and what becomes of what its policies do not allow. */
-function addDirection(
-  direction: Direction,
-  { selected, verdicts, sets, chains }: {
-    readonly selected: readonly PolicySelection[];
-    readonly verdicts: ReadonlyMap<string, string>;
-    readonly sets: Map<string, NftSet>;
-    readonly chains: Map<string, NftChain>;
-  },
-): void {
-  const link = LINK[direction];
-  sets.set(direction, { kind: "map", spec: ["type ifname : verdict"], elements: verdicts });
-  for (const [set, mode] of [["dropped", "enforce"], ["audited", "audit"]] as const) {
-    const own = selected.filter((selection) => selection.mode === mode)
-      .map(({ hostIfname }) => `"${hostIfname}"`);
-    sets.set(`${set}-${direction}`, { ...COUNTED, elements: keys(own) });
-  }
-  chains.set(`drop-${direction}`, { rules: [`${link} @dropped-${direction} drop`, "drop"] });
-  chains.set(direction, {
-    base: `type filter hook forward priority ${PRIORITY[direction]}; policy accept;`,
-    rules: [
-      "ct state established,related accept",
-      // Path MTU discovery, also of what connection tracking does not know.
-      "icmpv6 type packet-too-big accept",
-      "icmp type destination-unreachable icmp code frag-needed accept",
-      // By way of a Service.
-      "iifname . oifname @itself accept",
-      `${link} vmap @${direction}`,
-    ],
-  });
-}
-
-/** The end of a chain of pods: none of the policies allows the packet. */
-function endOf(
-  { namespace, podName, mode, ...selection }: PolicySelection,
-  direction: Direction,
-): readonly string[] {
-  if (mode === "enforce") return [`goto drop-${direction}`];
-  const names = (selection[direction] ?? []).map(({ name }) => `${namespace}/${name}`).join(",");
-  const prefix = `flock ${direction} ${names || `${namespace}/${podName}`}`;
-  const cut = prefix.length > MAX_LOG_PREFIX - 2
-    ? `${prefix.slice(0, MAX_LOG_PREFIX - 5)}...`
-    : prefix;
-  return [
-    `${LINK[direction]} @audited-${direction} log prefix "${cut}: " group ${LOG_GROUP} accept`,
-    "accept",
-  ];
-}
-
 function addSets(
   { fixed, peers: uses, ports }: PolicyRules,
   { sets, before, links, peers }: {
@@ -370,8 +217,4 @@ function addSets(
       elements: keys(own),
     });
   }
-}
-
-function keys(elements: readonly string[]): ReadonlyMap<string, string> {
-  return new Map(elements.map((element) => [element, ""]));
 }

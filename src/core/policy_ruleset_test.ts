@@ -6,12 +6,8 @@ import type { LabelSelector } from "./label_selector.ts";
 import type { NetworkPolicy } from "./network_policy.ts";
 import { type NftTable, renderDifference, renderTable } from "./nftables.ts";
 import { PeerSets } from "./peer_sets.ts";
-import {
-  type GuardedLink,
-  PolicyCompiler,
-  type PolicyMode,
-  type PolicyRuleset,
-} from "./policy_ruleset.ts";
+import { PolicyCompiler, type PolicyRuleset } from "./policy_ruleset.ts";
+import type { GuardedLink, PolicyMode } from "./policy_selection.ts";
 
 const A: LabelSelector = [{ key: "app", operator: "In", values: ["a"] }];
 

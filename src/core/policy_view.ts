@@ -5,7 +5,7 @@
  * @module
  */
 import type { PolicyWorld } from "./policy.ts";
-import type { PolicySelection } from "./policy_ruleset.ts";
+import type { PolicySelection } from "./policy_selection.ts";
 
 /** Policies as they are enforced. */
 export interface PolicyState {

@@ -8,7 +8,7 @@
  * @module
  */
 import { countsByLink, type LinkCounter, type LinkCounts } from "../../core/policy_counters.ts";
-import type { PolicySelection } from "../../core/policy_ruleset.ts";
+import type { PolicySelection } from "../../core/policy_selection.ts";
 import { isSelected, type PolicyState, qualified } from "../../core/policy_view.ts";
 import type { SharedLook } from "../shared_look.ts";
 import type { Adders, Put } from "./gauge_kit.ts";

@@ -1,0 +1,117 @@
+/**
+ * The part of the policies' table that is the same whatever policies say: the base chains, and the ends of
+ * what they lead to.
+ *
+ * @module
+ */
+import { FAMILIES } from "./cidr.ts";
+import type { NftChain, NftSet } from "./nftables.ts";
+import type { Direction } from "./policy.ts";
+import { ADDRESS_TYPE } from "./policy_rules.ts";
+import type { GuardedLink, PolicySelection } from "./policy_selection.ts";
+
+/** A table that is being made. */
+export interface TableParts {
+  readonly sets: Map<string, NftSet>;
+  readonly chains: Map<string, NftChain>;
+}
+
+/** The link that a direction's packets of a pod go through. */
+const LINK: Readonly<Record<Direction, string>> = { ingress: "oifname", egress: "iifname" };
+const PRIORITY: Readonly<Record<Direction, string>> = {
+  egress: "filter",
+  ingress: "filter + 1",
+};
+/** `tcpdump -i nflog:7`. */
+const LOG_GROUP = 7;
+/** Longest prefix of a log message, in bytes. */
+const MAX_LOG_PREFIX = 64;
+const COUNTED = { kind: "set", spec: ["type ifname", "counter"] } as const;
+/**
+ * What a pod without a link-local address sends on its link besides: RFC 4861, RFC 4862 (from `::`), and
+ * reports of the groups it listens to (RFC 2710, RFC 3810).
+ */
+const NEIGHBOUR_DISCOVERY = "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-listener-report, " +
+  "mld-listener-done, nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, " +
+  "mld2-listener-report } accept";
+
+/** Drops what pods send from addresses that they were not given. */
+export function addAntispoof(links: readonly GuardedLink[], { sets, chains }: TableParts): void {
+  for (const family of FAMILIES) {
+    const own = links.flatMap(({ hostIfname, addresses }) =>
+      addresses.filter((address) => address.includes(":") === (family === "ipv6"))
+        .map((address) => `"${hostIfname}" . ${address}`)
+    );
+    sets.set(`sources${family.slice(-1)}`, {
+      kind: "set",
+      spec: [`type ifname . ${ADDRESS_TYPE[family]}`],
+      elements: keys(own),
+    });
+  }
+  sets.set("spoofed", { ...COUNTED, elements: keys(links.map((link) => `"${link.hostIfname}"`)) });
+  chains.set("antispoof", {
+    // Before connection tracking: what is dropped leaves no trace there.
+    base: "type filter hook prerouting priority raw; policy accept;",
+    rules: [
+      "iifname != @spoofed accept",
+      "iifname . ip6 saddr @sources6 accept",
+      "iifname . ip saddr @sources4 accept",
+      NEIGHBOUR_DISCOVERY,
+      "iifname @spoofed drop",
+    ],
+  });
+}
+
+/** A direction's base chain, and what becomes of what its policies do not allow. */
+export function addDirection(
+  direction: Direction,
+  { selected, verdicts }: {
+    readonly selected: readonly PolicySelection[];
+    /** Where each of their links goes. */
+    readonly verdicts: ReadonlyMap<string, string>;
+  },
+  { sets, chains }: TableParts,
+): void {
+  const link = LINK[direction];
+  sets.set(direction, { kind: "map", spec: ["type ifname : verdict"], elements: verdicts });
+  for (const [set, mode] of [["dropped", "enforce"], ["audited", "audit"]] as const) {
+    const own = selected.filter((selection) => selection.mode === mode)
+      .map(({ hostIfname }) => `"${hostIfname}"`);
+    sets.set(`${set}-${direction}`, { ...COUNTED, elements: keys(own) });
+  }
+  chains.set(`drop-${direction}`, { rules: [`${link} @dropped-${direction} drop`, "drop"] });
+  chains.set(direction, {
+    base: `type filter hook forward priority ${PRIORITY[direction]}; policy accept;`,
+    rules: [
+      "ct state established,related accept",
+      // Path MTU discovery, also of what connection tracking does not know.
+      "icmpv6 type packet-too-big accept",
+      "icmp type destination-unreachable icmp code frag-needed accept",
+      // By way of a Service.
+      "iifname . oifname @itself accept",
+      `${link} vmap @${direction}`,
+    ],
+  });
+}
+
+/** The end of a chain of pods: none of the policies allows the packet. */
+export function endOf(
+  { namespace, podName, mode, ...selection }: PolicySelection,
+  direction: Direction,
+): readonly string[] {
+  if (mode === "enforce") return [`goto drop-${direction}`];
+  const names = (selection[direction] ?? []).map(({ name }) => `${namespace}/${name}`).join(",");
+  const prefix = `flock ${direction} ${names || `${namespace}/${podName}`}`;
+  const cut = prefix.length > MAX_LOG_PREFIX - 2
+    ? `${prefix.slice(0, MAX_LOG_PREFIX - 5)}...`
+    : prefix;
+  return [
+    `${LINK[direction]} @audited-${direction} log prefix "${cut}: " group ${LOG_GROUP} accept`,
+    "accept",
+  ];
+}
+
+/** Elements of a set. */
+export function keys(elements: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(elements.map((element) => [element, ""]));
+}
