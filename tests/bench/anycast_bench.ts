@@ -11,7 +11,8 @@ import type { Pod } from "../../src/lab/pod.ts";
 import { delay, until } from "../../src/lab/wait.ts";
 import { ask } from "../netns/node_probe.ts";
 import { METRICS_ADDRESS } from "../netns/scrape.ts";
-import { inParallel, timed } from "./exec.ts";
+import { cpuSecondsOf, logged, now } from "./agent_look.ts";
+import { inParallel } from "./exec.ts";
 import { benchScrapes } from "./metrics_bench.ts";
 import { type Measurement, median, percentile } from "./report.ts";
 
@@ -114,11 +115,6 @@ class RouterEvents {
   }
 }
 
-/** Milliseconds since the epoch, with fractions; `ip -ts` has microseconds. */
-function now(): number {
-  return performance.timeOrigin + performance.now();
-}
-
 async function readinessChanges(
   node: Node,
   pod: Pod,
@@ -189,19 +185,9 @@ async function reloadsOf(node: Node): Promise<number> {
 /** Share of a core that the agent and what it runs take. */
 async function idleShare(node: Node): Promise<number> {
   await delay(2_000);
-  const before = await cpuSeconds(node);
+  const before = await cpuSecondsOf(node);
   await delay(IDLE_SECONDS * 1_000);
-  return (await cpuSeconds(node) - before) / IDLE_SECONDS;
-}
-
-async function cpuSeconds(node: Node): Promise<number> {
-  const { stdout } = await timed({
-    netns: node.netns,
-    argv: ["/bin/sh", "-c", `cat /proc/${node.agent!.pid}/stat`],
-  });
-  // proc(5): utime, stime, cutime, cstime are 14 to 17, in hundredths of a second.
-  const fields = stdout.slice(stdout.lastIndexOf(")") + 2).split(" ");
-  return fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0) / 100;
+  return (await cpuSecondsOf(node) - before) / IDLE_SECONDS;
 }
 
 /** A stream of 100 packets a second in both families, while the agent and then BIRD are restarted. */
@@ -246,8 +232,6 @@ async function passTime(node: Node): Promise<number> {
   await node.startAgent({ args: ["--route-reconcile-interval", "1s"] });
   await node.waitReady();
   await delay((IDLE_PASSES + 2) * 1_000);
-  const passes = (await Deno.readTextFile(node.agent!.log)).split("\n")
-    .filter((line) => line.includes('"msg":"Reconciled"'))
-    .map((line) => JSON.parse(line) as { changes: number; durationMs: number });
-  return median(passes.slice(-IDLE_PASSES).map(({ durationMs }) => durationMs));
+  const passes = (await logged(node, "Reconciled")).slice(-IDLE_PASSES);
+  return median(passes.map(({ durationMs }) => Number(durationMs)));
 }

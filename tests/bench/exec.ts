@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { Node } from "../../src/lab/node.ts";
+import type { Pod } from "../../src/lab/pod.ts";
 
 /** One program to start. */
 export interface Exec {
@@ -46,6 +48,21 @@ export async function timed({ netns, argv, env = {}, stdin = "" }: Exec): Promis
   throw new Error(
     `Cannot run "${argv.join(" ")}": ${stdout}${new TextDecoder().decode(output.stderr)}`,
   );
+}
+
+/** Execs the plugin on a node, as a container runtime does it. */
+export function runPlugin(
+  node: Node,
+  executable: string,
+  verb: "ADD" | "DEL" | "STATUS",
+  pod?: Pod,
+): Promise<Timed> {
+  return timed({
+    netns: node.netns,
+    argv: [executable],
+    env: node.cniEnv(verb, pod),
+    stdin: JSON.stringify(node.netConf()),
+  });
 }
 
 /** Calls `work` for 0 … count-1, so many at a time. */

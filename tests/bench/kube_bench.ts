@@ -9,6 +9,7 @@ import { until } from "../../src/lab/wait.ts";
 import { apiPod, apiPolicy } from "../fakes/cluster.ts";
 import type { JsonObject } from "../fakes/server_side_apply.ts";
 import { ApiCluster } from "../netns/api_cluster.ts";
+import { megabytesOf } from "./agent_look.ts";
 import type { Measurement } from "./report.ts";
 
 const CLUSTER_PODS = 5_000;
@@ -30,7 +31,7 @@ export async function benchKube(executable: string): Promise<readonly Measuremen
   await node.startAgent();
   await node.waitReady({ everyMs: 5 });
   const ms = performance.now() - started;
-  const peak = await peakOf(node.agent!.pid);
+  const peak = await megabytesOf(node, "VmHWM");
   for (let n = 0; n < POLICIES; n++) cluster.server.store.put("networkpolicies", largePolicy(n));
   await until("watch of all pods", () =>
     Promise.resolve(
@@ -38,7 +39,7 @@ export async function benchKube(executable: string): Promise<readonly Measuremen
         verb === "watch" && resource === "pods" && query.fieldSelector === undefined
       ),
     ));
-  const peakWithPolicies = await peakOf(node.agent!.pid);
+  const peakWithPolicies = await megabytesOf(node, "VmHWM");
   const note = `${OWN_PODS} of ${CLUSTER_PODS} pods, API server on the same machine`;
   return [
     { name: "agent's start to ready, API server", unit: "ms", value: ms, budget: 2_000, note },
@@ -51,12 +52,6 @@ export async function benchKube(executable: string): Promise<readonly Measuremen
       note: `${POLICIES} policies, ${note}`,
     },
   ];
-}
-
-/** The most memory that a process ever had, in MB. */
-async function peakOf(pid: number): Promise<number> {
-  const status = await Deno.readTextFile(`/proc/${pid}/status`);
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? NaN) * 1024 / 1e6;
 }
 
 /** A policy with a few rules of each kind, for the pods of one app. */

@@ -13,6 +13,8 @@ import { benchAnycast } from "./anycast_bench.ts";
 import { benchInspection } from "./inspection_bench.ts";
 import { benchKube } from "./kube_bench.ts";
 import { benchPlugin } from "./plugin_bench.ts";
+import { benchPolicies } from "./policy_bench.ts";
+import { benchPolicyTraffic } from "./policy_traffic_bench.ts";
 import { bestOf, isMissed, type Measurement, renderTable } from "./report.ts";
 
 const RUNS = 3;
@@ -30,6 +32,8 @@ async function main(args: readonly string[]): Promise<number> {
       ...await benchKube(executable),
       ...await benchAnycast(executable),
       ...await benchInspection(executable),
+      ...await benchPolicies(executable),
+      ...await benchPolicyTraffic(executable),
       ...benchAllocator(),
     ]);
   }

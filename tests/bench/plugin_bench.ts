@@ -7,7 +7,8 @@
 import { createLab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
-import { emptyProgram, inParallel, samples, type Timed, timed } from "./exec.ts";
+import { addShares, megabytesOf } from "./agent_look.ts";
+import { emptyProgram, inParallel, runPlugin, samples, type Timed, timed } from "./exec.ts";
 import { type Measurement, median } from "./report.ts";
 
 const REFERENCE_DIR = "/usr/lib/cni";
@@ -25,21 +26,21 @@ export async function benchPlugin(executable: string): Promise<readonly Measurem
   const node = lab.nodes[0]!;
 
   const empty = await emptyProgram(lab.dir, node.netns, ADDS);
-  const status = await samples(ADDS, () => cni(node, executable, "STATUS"));
+  const status = await samples(ADDS, () => runPlugin(node, executable, "STATUS"));
 
   const pods = await newPods(node, ADDS, "add");
   const adds: number[] = [];
   const pings: number[] = [];
   for (const pod of pods) {
-    const { ms, stdout } = await cni(node, executable, "ADD", pod);
+    const { ms, stdout } = await runPlugin(node, executable, "ADD", pod);
     adds.push(ms);
     pod.result = JSON.parse(stdout);
     for (const family of ["ipv6", "ipv4"] as const) {
       pings.push(await firstPing(pod, lab.plan.nodes[0]!.addresses[family]!));
     }
   }
-  const shares = await agentShares(node);
-  for (const pod of pods) await cni(node, executable, "DEL", pod);
+  const shares = await addShares(node);
+  for (const pod of pods) await runPlugin(node, executable, "DEL", pod);
 
   const bridge = await benchReference(node, "bridge", REFERENCE_ADDS);
   const ptp = await benchReference(node, "ptp", PTP_ADDS);
@@ -47,15 +48,15 @@ export async function benchPlugin(executable: string): Promise<readonly Measurem
   const burst = await newPods(node, BURST, "burst");
   const started = performance.now();
   await inParallel(BURST, BURST_AT_A_TIME, async (i) => {
-    await cni(node, executable, "ADD", burst[i]!);
+    await runPlugin(node, executable, "ADD", burst[i]!);
   });
   const burstMs = performance.now() - started;
 
   const rest = await newPods(node, MANY_PODS - BURST, "many");
   await inParallel(rest.length, BURST_AT_A_TIME, async (i) => {
-    await cni(node, executable, "ADD", rest[i]!);
+    await runPlugin(node, executable, "ADD", rest[i]!);
   });
-  const memory = await residentMegabytes(node);
+  const memory = await megabytesOf(node, "VmRSS");
 
   const add = median(adds);
   return [
@@ -94,20 +95,6 @@ async function newPods(node: Node, count: number, name: string): Promise<readonl
   return pods;
 }
 
-function cni(
-  node: Node,
-  executable: string,
-  verb: "ADD" | "DEL" | "STATUS",
-  pod?: Pod,
-): Promise<Timed> {
-  return timed({
-    netns: node.netns,
-    argv: [executable],
-    env: node.cniEnv(verb, pod),
-    stdin: JSON.stringify(node.netConf()),
-  });
-}
-
 /** Milliseconds of the first packet's way there and back. @throws {Error} when it is lost */
 async function firstPing(pod: Pod, to: string): Promise<number> {
   const { stdout } = await timed({
@@ -115,15 +102,6 @@ async function firstPing(pod: Pod, to: string): Promise<number> {
     argv: ["/usr/bin/ping", "-n", "-c", "1", "-W", "1", to],
   });
   return Number(/time=([\d.]+)/.exec(stdout)?.[1] ?? NaN);
-}
-
-/** What the agent logged as the duration of each ADD. */
-async function agentShares(node: Node): Promise<readonly number[]> {
-  const text = await Deno.readTextFile(node.agent!.log);
-  return text.split("\n").filter((line) => line.startsWith("{"))
-    .map((line) => JSON.parse(line) as { msg: string; op?: string; durationMs: number })
-    .filter(({ msg, op }) => msg === "Served request" && op === "ADD")
-    .map(({ durationMs }) => durationMs);
 }
 
 /** Median of a reference plugin's ADD, dual stack, with host-local addresses. */
@@ -158,13 +136,4 @@ async function benchReference(node: Node, type: string, count: number): Promise<
     await call("DEL");
   }
   return median(times);
-}
-
-/** Resident memory of the agent's process, 10^6 bytes. */
-async function residentMegabytes(node: Node): Promise<number> {
-  const { stdout } = await timed({
-    netns: node.netns,
-    argv: ["/bin/sh", "-c", `cat /proc/${node.agent!.pid}/status`],
-  });
-  return Number(/VmRSS:\s+(\d+) kB/.exec(stdout)?.[1] ?? NaN) * 1024 / 1e6;
 }
