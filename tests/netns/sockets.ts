@@ -18,7 +18,7 @@ export interface SocketAddress {
 }
 
 /** Bits of `poll`. */
-export const POLLIN = 1, POLLOUT = 4, POLLERR = 8, POLLHUP = 16;
+export const POLLIN = 1, POLLOUT = 4;
 
 const O_CLOEXEC = 0o2000000, O_NONBLOCK = 0o4000;
 const AF_INET = 2, AF_INET6 = 10, AF_NETLINK = 16, NETLINK_NETFILTER = 12;
