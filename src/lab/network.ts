@@ -31,7 +31,7 @@ export async function wireHosts(hosts: WiredHosts, plan: LabPlan): Promise<void>
   ]);
   await router.ipBatch([`link add cli0 type veth peer name eth0 netns ${client.netns}`]);
   await Promise.all([
-    configure(router, [...ROUTER_SYSCTLS, ...SYSCTLS, "net/ipv4/conf/cli0/rp_filter=0"], [
+    configure(router, [...ROUTER_SYSCTLS, ...SYSCTLS, ...CLIENT_LINK_SYSCTLS], [
       ...addresses(plan.router.addresses, LINK_LENGTH, "eth0"),
       ...addresses(plan.client.gateways, CLIENT_LENGTH, "cli0"),
       "link set cli0 up",
@@ -61,6 +61,11 @@ const SYSCTLS = [
   ...["all", "default", "eth0"].map((link) => `net/ipv4/conf/${link}/rp_filter=0`),
   // A machine has its link-local address long before BIRD starts; a lab is faster than DAD.
   "net/ipv6/conf/eth0/accept_dad=0",
+];
+const CLIENT_LINK_SYSCTLS = [
+  "net/ipv4/conf/cli0/rp_filter=0",
+  // What it forwards finds the client with its link-local address only.
+  "net/ipv6/conf/cli0/accept_dad=0",
 ];
 const NODE_SYSCTLS = ["net/ipv4/ip_forward=0", "net/ipv6/conf/all/forwarding=0"];
 const ROUTER_SYSCTLS = [
