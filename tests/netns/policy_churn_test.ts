@@ -18,7 +18,7 @@ import { hostIfname } from "./node_probe.ts";
 import { PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
 import { listTable, putPolicies } from "./policy_table.ts";
 import { poll, POLLIN, Socket, withinNetwork } from "./sockets.ts";
-import { createTestLab } from "./test_lab.ts";
+import { createTestLab, waitRoutes } from "./test_lab.ts";
 
 /** Inside the prefixes of n1: routed to it before any pod has them. */
 const FIXED = ["2001:db8:f001::200", "10.244.1.200"];
@@ -39,6 +39,7 @@ testWith("netns: policies hold under traffic", ["root", "bird"], async (t) => {
     }),
   });
   await lab.start();
+  await waitRoutes(lab);
   const [n1, n2] = lab.nodes as [Node, Node];
 
   await t.step("a selected pod is denied from its first packet", async () => {

@@ -6,7 +6,6 @@
  */
 import { formatAddress, parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
-import { hostCidr } from "../../src/core/wiring.ts";
 import type { Lab } from "../../src/lab/lab.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod } from "../../src/lab/pod.ts";
@@ -23,6 +22,7 @@ import {
 } from "./policy_questions.ts";
 import { listTable, waitInForce, writePolicies } from "./policy_table.ts";
 import { forgetFlows } from "./sockets.ts";
+import { waitRoutes } from "./test_lab.ts";
 
 /** A pod to make. */
 export interface PodPlan {
@@ -243,11 +243,7 @@ async function attach(lab: Lab, plan: PodPlan): Promise<RealPod> {
   const extra = [...all.filter((address) => !addresses.includes(address)), ...anycast];
   // A test is about policies, not about how long routes take.
   for (const address of anycast) await waitReplicas(node, address, [pod]);
-  for (const host of [lab.router, ...lab.nodes]) {
-    for (const address of [...asked, ...anycast]) {
-      await host.waitRoute(hostCidr(parseAddress(address)));
-    }
-  }
+  await waitRoutes(lab, [...asked, ...anycast]);
   return { plan, node, pod, addresses, extra };
 }
 

@@ -11,7 +11,7 @@ import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { type Outcome, PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
 import { forgetFlows } from "./sockets.ts";
-import { createTestLab } from "./test_lab.ts";
+import { createTestLab, waitRoutes } from "./test_lab.ts";
 
 const PORTS = [80, 81, 82] as const;
 
@@ -21,6 +21,7 @@ testWith("netns: the prober tells what comes through from what is dropped", [
 ], async (t) => {
   await using lab = await createTestLab({ executable: EXECUTABLE });
   await lab.start();
+  await waitRoutes(lab);
   const hosts = await attachPods(lab);
   const client = Object.values(lab.plan.client.addresses);
   hosts.push({ name: "client", netnsPath: lab.client.netnsPath, addresses: client });

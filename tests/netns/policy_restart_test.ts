@@ -14,7 +14,7 @@ import { testWith } from "../support.ts";
 import { countDatagrams, countedDatagrams, Hammer } from "./hammer.ts";
 import { createNodeLab, hostIfname } from "./node_probe.ts";
 import { putPolicies, waitInForce, writePolicies } from "./policy_table.ts";
-import { createTestCluster } from "./test_lab.ts";
+import { createTestCluster, waitRoutes } from "./test_lab.ts";
 
 /** Always denied; allowed by the first policy, denied by the others. */
 const CLOSED = 80, OPEN = 81;
@@ -28,6 +28,7 @@ testWith("netns: what is denied stays denied", ["root", "bird"], async (t) => {
   const { lab, node } = await createNodeLab();
   await using _lab = lab;
   await lab.start();
+  await waitRoutes(lab);
   const pod = await node.createPod({ name: "server", labels: { app: "server" } });
   await node.add(pod);
   await countDatagrams(pod);
@@ -132,6 +133,7 @@ testWith("netns: what is denied stays denied while an agent cannot ask", [
   const node = lab.node("n1");
   const away = `${node.manifestsDir}.away`;
   await lab.start();
+  await waitRoutes(lab);
   const pod = await node.createPod({ name: "server", labels: { app: "server" } });
   await node.add(pod);
   await countDatagrams(pod);

@@ -4,9 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
-import { parseAddress } from "../../src/core/cidr.ts";
 import { ANNOTATION_PREFIX } from "../../src/core/config.ts";
-import { hostCidr } from "../../src/core/wiring.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { Pod, PodResult } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
@@ -15,7 +13,7 @@ import { testWith } from "../support.ts";
 import { waitReplicas } from "./anycast_lab.ts";
 import { PolicyProber, type Probe, type ProbeHost } from "./policy_prober.ts";
 import { askPolicies, listTable } from "./policy_table.ts";
-import { createTestLab } from "./test_lab.ts";
+import { createTestLab, waitRoutes } from "./test_lab.ts";
 
 const PORT = 80;
 const EXTRA = ["2001:db8:ffff::61", "203.0.113.206"];
@@ -30,10 +28,7 @@ testWith("netns: pods send only from addresses that they have", ["root", "bird"]
   const neighbour = await attach(n1, "neighbour");
   const distant = await attach(n2, "distant");
   const pod = await attach(n1, "pod", { addresses: EXTRA.join(","), anycast: ANYCAST.join(",") });
-  const routed = [...EXTRA, ...ANYCAST].map((address) => hostCidr(parseAddress(address)));
-  for (const host of [lab.router, n2]) {
-    for (const prefix of routed) await host.waitRoute(prefix);
-  }
+  await waitRoutes(lab, [...EXTRA, ...ANYCAST]);
   const client = {
     name: "client",
     netnsPath: lab.client.netnsPath,

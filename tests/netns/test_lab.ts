@@ -9,6 +9,8 @@
  *
  * @module
  */
+import { parseAddress } from "../../src/core/cidr.ts";
+import { hostCidr } from "../../src/core/wiring.ts";
 import { createLab, type Lab, type LabOptions } from "../../src/lab/lab.ts";
 import { testSource } from "../support.ts";
 import { ApiCluster } from "./api_cluster.ts";
@@ -27,4 +29,18 @@ export async function createTestCluster(
   const cluster = testSource() === "kubernetes" ? await ApiCluster.create(lab) : undefined;
   undo.move();
   return { lab, cluster };
+}
+
+/**
+ * Waits until the router and the nodes have routes to the prefixes of all other nodes, which comes after
+ * their sessions are established, and to some addresses.
+ */
+export async function waitRoutes(lab: Lab, addresses: readonly string[] = []): Promise<void> {
+  for (const host of [lab.router, ...lab.nodes]) {
+    const others = lab.plan.nodes.filter(({ name }) => name !== host.name);
+    for (const prefix of others.flatMap(({ prefixes }) => Object.values(prefixes))) {
+      await host.waitRoute(prefix);
+    }
+    for (const address of addresses) await host.waitRoute(hostCidr(parseAddress(address)));
+  }
 }
