@@ -142,6 +142,7 @@ function count(set: LiveSet, pod: PolicyPod, by: 1 | -1): void {
 
 function elementsOf(set: LiveSet): Elements {
   const { counts, elements: before, touched } = set;
+  if (before !== undefined && touched.size === 0) return before;
   const isSame = before !== undefined &&
     touched.values().every((element) => counts.has(element) === before.has(element));
   touched.clear();
