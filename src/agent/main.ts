@@ -5,7 +5,7 @@
  * @module
  */
 import type { AnycastAddress } from "../core/anycast.ts";
-import type { Attachment } from "../core/attachment.ts";
+import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
@@ -128,10 +128,11 @@ export async function runAgent(
     ip,
     now: () => new Date(),
     admit: (pod, signal) => policies.admit(pod, signal),
-    onChange: ({ anycast }) => {
+    onChange: (attachment) => {
       reconciler.markDirty();
-      policies.wake();
-      if (anycast !== undefined) reconciler.markPodsChanged();
+      // An ADD has seen to its rules itself.
+      if (store.get(attachmentKey(attachment)) === undefined) policies.wake();
+      if (attachment.anycast !== undefined) reconciler.markPodsChanged();
     },
     withdraw: (attachment) => reconciler.withdraw(attachment),
     onLeak: (source) => instruments.leak(source),
