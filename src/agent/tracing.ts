@@ -3,7 +3,8 @@
  * below the caller's span where one was named. Deno exports them, when it was started with
  * `OTEL_DENO=true`; where it was not, nothing here is called.
  *
- *     ADD ├ lookup ┤├ allocate ┤├ store ┤├ wire node ┤├ wire pod ┤├ commit ┤
+ *     ADD ├ lookup ┤├ allocate ┤├ store ───┤├ wire node ┤├ wire pod ┤├ commit ┤
+ *                                ├ enforce ┤
  *
  * @module
  */

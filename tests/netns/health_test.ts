@@ -46,7 +46,7 @@ testWith(
     });
 
     await t.step("it tells of each of its loops", async () => {
-      const loops = ["source", "cluster", "routes", "pods", "monitor"];
+      const loops = ["source", "cluster", "routes", "pods", "policies", "monitor"];
       const said = (await httpGet(node, "/healthz?verbose"))?.[1] ?? "";
       const found = [
         ...said.matchAll(/^loop "(\w+)": (?:at a turn for [\d.]+ s, )?last turn [\d.]+ s ago$/gm),

@@ -94,13 +94,19 @@ testWith("netns: an ADD is traced with its steps, below the caller's span", ["ro
     const steps = all.filter(({ parentSpanId }) => parentSpanId === add?.spanId)
       .sort((a, b) => BigInt(a.endTimeUnixNano) < BigInt(b.endTimeUnixNano) ? -1 : 1);
     assertEquals(
-      steps.map(({ name }) => name),
+      steps.map(({ name }) => name).filter((name) => name !== "enforce"),
       ["lookup", "allocate", "store", "wire node", "wire pod", "commit"],
     );
-    // One after the other, and inside the ADD.
+    // One after the other, and inside the ADD; rules beside the store.
+    const enforce = steps.find(({ name }) => name === "enforce")!;
     let at = BigInt(add!.startTimeUnixNano);
     for (const { name, startTimeUnixNano, endTimeUnixNano, traceId } of steps) {
       assertEquals(traceId, TRACE);
+      if (name === "enforce") continue;
+      if (name === "store") assert(BigInt(enforce.startTimeUnixNano) >= at, "enforce began early");
+      if (name === "wire node" && BigInt(enforce.endTimeUnixNano) > at) {
+        at = BigInt(enforce.endTimeUnixNano);
+      }
       assert(BigInt(startTimeUnixNano) >= at, `${name} began before the one before it ended`);
       at = BigInt(endTimeUnixNano);
     }
