@@ -16,7 +16,11 @@ import { PeerSets } from "../core/peer_sets.ts";
 import type { PolicyPod } from "../core/policy.ts";
 import type { Labels } from "../core/label_selector.ts";
 import { PolicyCompiler } from "../core/policy_ruleset.ts";
-import type { PolicySelection } from "../core/policy_selection.ts";
+import {
+  enforcedPolicies,
+  type PolicySelection,
+  type RefusedPolicy,
+} from "../core/policy_selection.ts";
 import type { Nft } from "../io/nft.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
@@ -35,6 +39,8 @@ const GAP_MS = 50;
  */
 const LOOK_SHARE = 0.01;
 const MAX_LOOK_GAPS = 2;
+/** Until the first look at the table that nobody asked for, in milliseconds. */
+const FIRST_LOOK_MS = 3_000;
 /** Retry after a failure, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
@@ -85,6 +91,8 @@ export class PolicyEnforcer {
   #tried = 0;
   #enforced: EnforcedPolicies | undefined;
   #error: string | undefined;
+  /** Policies that were told to be too large. */
+  #refused: ReadonlySet<NetworkPolicy> = new Set();
   /** Somebody deleted the table, or so it seems. */
   #isSuspect = false;
   #running: Promise<unknown> = Promise.resolve();
@@ -188,7 +196,10 @@ export class PolicyEnforcer {
   async #keep(signal: AbortSignal): Promise<void> {
     const { intervalMs, retryMinMs = RETRY_MIN_MS } = this.#o;
     let failures = 0;
-    let lookAt = intervalMs > 0 ? performance.now() + intervalMs : Infinity;
+    // Soon: what the agent before this one began may have been done after this one looked.
+    let lookAt = intervalMs > 0
+      ? performance.now() + Math.min(intervalMs, FIRST_LOOK_MS)
+      : Infinity;
     let retryAt = 0;
     while (!signal.aborted) {
       const now = performance.now();
@@ -276,9 +287,25 @@ export class PolicyEnforcer {
     const { allowSpoofing } = node.config;
     const ruleset = this.#compiler.compile({ links, policies, peers: this.#peers, allowSpoofing });
     await this.#counted(() => this.#table.apply(ruleset.table));
-    this.#enforced = { policies, pods, namespaces, ...ruleset };
+    this.#tellRefused(ruleset.refused);
+    this.#enforced = {
+      policies: enforcedPolicies(policies, ruleset.refused),
+      ...{ pods, namespaces },
+      ...ruleset,
+    };
     this.#done = heard;
     return true;
+  }
+
+  #tellRefused(refused: readonly RefusedPolicy[]): void {
+    const known = this.#refused;
+    this.#refused = new Set(refused.map(({ policy }) => policy));
+    for (const { policy, direction, size } of refused) {
+      if (known.has(policy)) continue;
+      const { namespace, name } = policy;
+      const object = `NetworkPolicy ${namespace}/${name}`;
+      log.warn("Refused policy that is too large: it allows nothing", { object, direction, size });
+    }
   }
 
   /** Notes the outcome of a change. */

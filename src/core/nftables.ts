@@ -28,6 +28,11 @@ export interface NftTable {
   readonly chains: ReadonlyMap<string, NftChain>;
 }
 
+/** Elements of a set, which have no values. */
+export function keys(elements: readonly string[]): ReadonlyMap<string, string> {
+  return new Map(elements.map((element) => [element, ""]));
+}
+
 /** Nothing. */
 export const EMPTY_TABLE: NftTable = { sets: new Map(), chains: new Map() };
 
@@ -69,14 +74,18 @@ export function renderDifference(name: string, from: NftTable, to: NftTable): st
     const before = from.sets.get(key);
     if (before === set) continue;
     if (before === undefined) made.push(`add ${set.kind} ${at} ${key} { ${set.spec.join("; ")}; }`);
-    filled.push(...changeElements(`${at} ${key}`, before?.elements ?? new Map(), set.elements));
+    for (
+      const line of changeElements(`${at} ${key}`, before?.elements ?? new Map(), set.elements)
+    ) {
+      filled.push(line);
+    }
   }
   for (const [key, chain] of to.chains) {
     const before = from.chains.get(key);
     if (before !== undefined && isSameChain(before, chain)) continue;
     const base = chain.base === undefined ? "" : ` { ${chain.base} }`;
     made.push(before === undefined ? `add chain ${at} ${key}${base}` : `flush chain ${at} ${key}`);
-    ruled.push(...chain.rules.map((rule) => `add rule ${at} ${key} ${rule}`));
+    for (const rule of chain.rules) ruled.push(`add rule ${at} ${key} ${rule}`);
   }
   const chains = [...from.chains.keys().filter((key) => !to.chains.has(key))];
   const sets = [...from.sets.entries().filter(([key]) => !to.sets.has(key))];

@@ -92,6 +92,15 @@ export class PeerSets {
     return elementsOf(set);
   }
 
+  /** How many elements there are, or would be. Of a set that nobody uses yet nothing is kept. */
+  sizeOf(key: string, selector: PodSelector, aspect: Aspect): number {
+    const set = this.#selectors.get(key)?.sets.get(aspectKeyOf(aspect));
+    if (set !== undefined) return set.counts.size;
+    let size = 0;
+    for (const pod of this.#selected(selector)) size += elementsOfPod(pod, aspect).length;
+    return size;
+  }
+
   /** Forgets the selectors that are not among these keys. */
   keep(keys: ReadonlySet<string>): void {
     for (const key of this.#selectors.keys()) if (!keys.has(key)) this.#selectors.delete(key);

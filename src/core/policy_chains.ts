@@ -5,7 +5,7 @@
  * @module
  */
 import { FAMILIES } from "./cidr.ts";
-import type { NftChain, NftSet } from "./nftables.ts";
+import { keys, type NftChain, type NftSet } from "./nftables.ts";
 import type { Direction } from "./policy.ts";
 import { ADDRESS_TYPE } from "./policy_rules.ts";
 import type { GuardedLink, PolicySelection } from "./policy_selection.ts";
@@ -26,7 +26,6 @@ const PRIORITY: Readonly<Record<Direction, string>> = {
 const LOG_GROUP = 7;
 /** Longest prefix of a log message, in bytes. */
 const MAX_LOG_PREFIX = 64;
-const COUNTED = { kind: "set", spec: ["type ifname", "counter"] } as const;
 /**
  * What a pod without a link-local address sends on its link besides: RFC 4861, RFC 4862 (from `::`), and
  * reports of the groups it listens to (RFC 2710, RFC 3810).
@@ -48,7 +47,7 @@ export function addAntispoof(links: readonly GuardedLink[], { sets, chains }: Ta
       elements: keys(own),
     });
   }
-  sets.set("spoofed", { ...COUNTED, elements: keys(links.map((link) => `"${link.hostIfname}"`)) });
+  sets.set("spoofed", counted(links));
   chains.set("antispoof", {
     // Before connection tracking: what is dropped leaves no trace there.
     base: "type filter hook prerouting priority raw; policy accept;",
@@ -62,23 +61,33 @@ export function addAntispoof(links: readonly GuardedLink[], { sets, chains }: Ta
   });
 }
 
+/** Packets that a pod sends itself, by way of a Service, pass: from any link of its container to any other. */
+export function addItself(
+  links: readonly GuardedLink[],
+  sets: TableParts["sets"],
+): void {
+  // No two containers have the same addresses.
+  const containers = Map.groupBy(links, ({ addresses }) => addresses.join());
+  const pairs = containers.values().flatMap((own) =>
+    own.flatMap((a) => own.map((b) => `"${a.hostIfname}" . "${b.hostIfname}"`))
+  );
+  sets.set("itself", { kind: "set", spec: ["type ifname . ifname"], elements: keys([...pairs]) });
+}
+
 /** A direction's base chain, and what becomes of what its policies do not allow. */
 export function addDirection(
   direction: Direction,
-  { selected, verdicts }: {
-    readonly selected: readonly PolicySelection[];
-    /** Where each of their links goes. */
+  { links, verdicts }: {
+    /** All: what was counted stays when nothing selects a pod for a while. */
+    readonly links: readonly GuardedLink[];
+    /** Where the links go of those that are selected. */
     readonly verdicts: ReadonlyMap<string, string>;
   },
   { sets, chains }: TableParts,
 ): void {
   const link = LINK[direction];
   sets.set(direction, { kind: "map", spec: ["type ifname : verdict"], elements: verdicts });
-  for (const [set, mode] of [["dropped", "enforce"], ["audited", "audit"]] as const) {
-    const own = selected.filter((selection) => selection.mode === mode)
-      .map(({ hostIfname }) => `"${hostIfname}"`);
-    sets.set(`${set}-${direction}`, { ...COUNTED, elements: keys(own) });
-  }
+  for (const set of [`dropped-${direction}`, `audited-${direction}`]) sets.set(set, counted(links));
   chains.set(`drop-${direction}`, { rules: [`${link} @dropped-${direction} drop`, "drop"] });
   chains.set(direction, {
     base: `type filter hook forward priority ${PRIORITY[direction]}; policy accept;`,
@@ -111,7 +120,8 @@ export function endOf(
   ];
 }
 
-/** Elements of a set. */
-export function keys(elements: readonly string[]): ReadonlyMap<string, string> {
-  return new Map(elements.map((element) => [element, ""]));
+/** A set that counts for each link how often it is met. */
+function counted(links: readonly GuardedLink[]): NftSet {
+  const elements = keys(links.map(({ hostIfname }) => `"${hostIfname}"`));
+  return { kind: "set", spec: ["type ifname", "counter"], elements };
 }

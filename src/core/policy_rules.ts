@@ -14,7 +14,7 @@ import type {
   PolicyRule,
   PortProtocol,
 } from "./network_policy.ts";
-import type { NftSet } from "./nftables.ts";
+import { keys, type NftSet } from "./nftables.ts";
 import { type Aspect, aspectKeyOf, type PodSelector } from "./peer_sets.ts";
 import type { Direction } from "./policy.ts";
 
@@ -28,14 +28,21 @@ export interface PeerSetUse {
   readonly aspect: Aspect;
 }
 
-/** Rules, and by their names the sets that they need. */
+/** A port's name. */
+interface PortName {
+  readonly protocol: PortProtocol;
+  readonly name: string;
+}
+
+/** Rules, and by their names the chains and sets that they need. */
 export interface PolicyRules {
   readonly rules: readonly string[];
+  readonly chains: ReadonlyMap<string, readonly string[]>;
   /** Sets that only the policy's own text decides. */
   readonly fixed: ReadonlyMap<string, NftSet>;
   readonly peers: ReadonlyMap<string, PeerSetUse>;
   /** Sets of this node's links, each with the port that has this name in its pod. */
-  readonly ports: ReadonlyMap<string, { readonly protocol: PortProtocol; readonly name: string }>;
+  readonly ports: ReadonlyMap<string, PortName>;
 }
 
 /** Gives what has the same key the same name, and nothing else: hashes may collide. */
@@ -48,6 +55,8 @@ const ALL_PORTS = 65_535;
  * 4,400 it took half of the time of a change.
  */
 const MAX_RANGE_RULES = 4;
+/** With more combinations of peers and ports than this, the ports have a chain of their own. */
+const MAX_COMBINATIONS = 16;
 /** Names of families in rules. */
 const IP: Readonly<Record<Family, string>> = { ipv6: "ip6", ipv4: "ip" };
 /** Types of addresses in sets. */
@@ -90,116 +99,147 @@ export function policyRules(
   direction: Direction,
   nameOf: NameOf,
 ): PolicyRules {
-  const rules: string[] = [];
-  const fixed = new Map<string, NftSet>();
-  const peers = new Map<string, PeerSetUse>();
-  const ports = new Map<string, { protocol: PortProtocol; name: string }>();
-  const field = direction === "ingress" ? "saddr" : "daddr";
+  const writer = new RuleWriter(policy, direction, nameOf);
+  for (const rule of policy[direction] ?? []) writer.add(rule);
+  const { rules, chains, fixed, peers, ports } = writer;
+  return { rules: [...rules], chains, fixed, peers, ports };
+}
 
-  function peerSet(prefix: string, selector: PodSelector, aspect: Aspect): string {
-    const selectorKey = JSON.stringify(selector);
-    const name = nameOf(
-      `${prefix}${aspect.family.slice(-1)}`,
-      `${selectorKey} ${aspectKeyOf(aspect)}`,
-    );
-    peers.set(name, { selectorKey, selector, aspect });
-    return name;
+class RuleWriter {
+  readonly rules = new Set<string>();
+  readonly chains = new Map<string, readonly string[]>();
+  readonly fixed = new Map<string, NftSet>();
+  readonly peers = new Map<string, PeerSetUse>();
+  readonly ports = new Map<string, PortName>();
+  readonly #namespace: string;
+  readonly #direction: Direction;
+  readonly #nameOf: NameOf;
+  /** The field that has the peer's address. */
+  readonly #field: "saddr" | "daddr";
+
+  constructor({ namespace }: NetworkPolicy, direction: Direction, nameOf: NameOf) {
+    this.#namespace = namespace;
+    this.#direction = direction;
+    this.#nameOf = nameOf;
+    this.#field = direction === "ingress" ? "saddr" : "daddr";
   }
 
-  /** Matches of a rule's numbered ports: any of them; undefined: there is nothing to match. */
-  function rangeMatches(list: readonly PolicyPort[] | undefined): readonly string[] {
+  add({ peers, ports }: PolicyRule): void {
+    // All of them were refused.
+    if (ports?.length === 0) return;
+    if (peers === undefined) {
+      for (const port of this.#portMatches(ports, FAMILIES)) this.#accept("", port);
+      return;
+    }
+    for (const family of FAMILIES) {
+      const others = this.#peerMatches(peers, family);
+      if (others.length === 0) continue;
+      const matches = this.#portMatches(ports, [family]);
+      if (others.length * matches.length > MAX_COMBINATIONS) {
+        const rules = matches.map((match) => acceptOf(match));
+        const chain = this.#nameOf("services", rules.join("; "));
+        this.chains.set(chain, rules);
+        for (const other of others) this.rules.add(`${other} jump ${chain}`);
+        continue;
+      }
+      for (const other of others) {
+        for (const match of matches) {
+          // A match of addresses says the family, too.
+          const isDouble = other.startsWith("meta") && match.startsWith(IP[family]);
+          this.#accept(isDouble ? "" : other, match);
+        }
+      }
+    }
+  }
+
+  #accept(...matches: readonly string[]): void {
+    this.rules.add(acceptOf(...matches));
+  }
+
+  /** Matches of a rule's ports, any of them. */
+  #portMatches(
+    list: readonly PolicyPort[] | undefined,
+    families: readonly Family[],
+  ): readonly string[] {
     if (list === undefined) return [""];
+    const named = list.filter((port) => port.kind === "named");
+    const matches = this.#direction === "ingress"
+      ? named.map((port) => this.#ownPortMatch(port))
+      : named.flatMap((port) => families.map((family) => this.#otherPortMatch(port, family)));
+    return [...this.#rangeMatches(list), ...matches];
+  }
+
+  /** Matches of a rule's numbered ports: any of them. */
+  #rangeMatches(list: readonly PolicyPort[]): readonly string[] {
     return (["TCP", "UDP", "SCTP"] as const).flatMap((protocol) => {
       const ranges = joinPorts(list, protocol);
       const l4 = protocol.toLowerCase();
       if (ranges.length === 0) return [];
       if (ranges[0] === `0-${ALL_PORTS}`) return [`meta l4proto ${l4}`];
       if (ranges.length === 1) return [`${l4} dport ${ranges[0]}`];
-      const name = nameOf("ports", ranges.join(","));
       const isInterval = ranges.some((range) => range.includes("-"));
-      fixed.set(name, {
-        kind: "set",
-        spec: ["type inet_service", ...(isInterval ? ["flags interval"] : [])],
-        elements: new Map(ranges.map((range) => [range, ""])),
-      });
-      return [`${l4} dport @${name}`];
+      const flags = isInterval ? ["flags interval"] : [];
+      return [`${l4} dport @${this.#fixedSet("ports", ["type inet_service", ...flags], ranges)}`];
     });
   }
 
-  /** Matches of one family's blocks, any of them: the whole family, a few ranges, or a set of ranges. */
-  function blockMatches(blocks: readonly Block[], family: Family): readonly string[] {
-    const ranges = rangesOfBlocks(blocks, family).map((range) => rangeText(range, family));
-    if (ranges[0]?.endsWith("/0")) return [`meta nfproto ${family}`];
-    if (ranges.length <= MAX_RANGE_RULES) {
-      return ranges.map((range) => `${IP[family]} ${field} ${range}`);
-    }
-    const name = nameOf(`blocks${family.slice(-1)}`, ranges.join(","));
-    fixed.set(name, {
-      kind: "set",
-      spec: [`type ${ADDRESS_TYPE[family]}`, "flags interval"],
-      elements: new Map(ranges.map((range) => [range, ""])),
-    });
-    return [`${IP[family]} ${field} @${name}`];
+  /** A port's name is another number in each pod that packets go to: here, of this node's links. */
+  #ownPortMatch({ protocol, name }: NamedPolicyPort): string {
+    const set = this.#nameOf("port", `${protocol} ${name}`);
+    this.ports.set(set, { protocol, name });
+    return `oifname . ${protocol.toLowerCase()} dport @${set}`;
+  }
+
+  /** The same, of all pods' addresses. */
+  #otherPortMatch(port: NamedPolicyPort, family: Family): string {
+    const set = this.#peerSet("named", EVERY_POD, { family, port });
+    return `${IP[family]} daddr . ${port.protocol.toLowerCase()} dport @${set}`;
   }
 
   /** Matches of a rule's peers of one family: any of them. */
-  function peerMatches(list: readonly PolicyPeer[], family: Family): readonly string[] {
-    const blocks = list.filter((peer) => peer.kind === "block");
+  #peerMatches(list: readonly PolicyPeer[], family: Family): readonly string[] {
     return [
-      ...list.filter((peer) => peer.kind === "pods").map((peer) =>
-        `${IP[family]} ${field} @${peerSet("pods", selectorOf(peer, policy), { family })}`
-      ),
-      ...blockMatches(blocks, family),
+      ...list.filter((peer) => peer.kind === "pods").map(({ namespaces, pods }) => {
+        const selector = namespaces === undefined
+          ? { namespace: this.#namespace, pods }
+          : { namespaces, pods };
+        return `${IP[family]} ${this.#field} @${this.#peerSet("pods", selector, { family })}`;
+      }),
+      ...this.#blockMatches(list.filter((peer) => peer.kind === "block"), family),
     ];
   }
 
-  /** Matches of a port's name in packets to other pods: it is another number in each of them. */
-  function namedMatch(port: NamedPolicyPort, family: Family): string {
-    const l4 = port.protocol.toLowerCase();
-    return `${IP[family]} daddr . ${l4} dport @${peerSet("named", EVERY_POD, { family, port })}`;
+  /** Matches of one family's blocks, any of them: the whole family, a few ranges, or a set of ranges. */
+  #blockMatches(blocks: readonly Block[], family: Family): readonly string[] {
+    const ranges = rangesOfBlocks(blocks, family).map((range) => rangeText(range, family));
+    if (ranges[0]?.endsWith("/0")) return [`meta nfproto ${family}`];
+    const match = `${IP[family]} ${this.#field}`;
+    if (ranges.length <= MAX_RANGE_RULES) return ranges.map((range) => `${match} ${range}`);
+    const spec = [`type ${ADDRESS_TYPE[family]}`, "flags interval"];
+    return [`${match} @${this.#fixedSet(`blocks${family.slice(-1)}`, spec, ranges)}`];
   }
 
-  function portSet(port: NamedPolicyPort): string {
-    const name = nameOf("port", `${port.protocol} ${port.name}`);
-    ports.set(name, { protocol: port.protocol, name: port.name });
-    return `oifname . ${port.protocol.toLowerCase()} dport @${name}`;
+  #peerSet(prefix: string, selector: PodSelector, aspect: Aspect): string {
+    const selectorKey = JSON.stringify(selector);
+    const key = `${selectorKey} ${aspectKeyOf(aspect)}`;
+    const name = this.#nameOf(`${prefix}${aspect.family.slice(-1)}`, key);
+    this.peers.set(name, { selectorKey, selector, aspect });
+    return name;
   }
 
-  function accept(...matches: readonly string[]): void {
-    rules.push([...matches.filter((match) => match !== ""), "accept"].join(" "));
+  #fixedSet(prefix: string, spec: readonly string[], elements: readonly string[]): string {
+    const name = this.#nameOf(prefix, elements.join(","));
+    this.fixed.set(name, { kind: "set", spec, elements: keys(elements) });
+    return name;
   }
+}
 
-  function addRule({ peers, ports: wanted }: PolicyRule): void {
-    const named = (wanted ?? []).filter((port) => port.kind === "named");
-    const ports = [...rangeMatches(wanted), ...(direction === "ingress" ? named.map(portSet) : [])];
-    const others = peers === undefined
-      ? [""]
-      : FAMILIES.flatMap((family) => ports.length > 0 ? peerMatches(peers, family) : []);
-    for (const other of others) for (const port of ports) accept(other, port);
-    if (direction === "ingress") return;
-    for (const port of named) {
-      for (const family of FAMILIES) {
-        for (const other of peers === undefined ? [""] : peerMatches(peers, family)) {
-          // What follows says the family, too.
-          accept(other === `meta nfproto ${family}` ? "" : other, namedMatch(port, family));
-        }
-      }
-    }
-  }
-
-  for (const rule of policy[direction] ?? []) addRule(rule);
-  return { rules: [...new Set(rules)], fixed, peers, ports };
+function acceptOf(...matches: readonly string[]): string {
+  return [...matches.filter((match) => match !== ""), "accept"].join(" ");
 }
 
 type Block = Extract<PolicyPeer, { kind: "block" }>;
 type NamedPolicyPort = Extract<PolicyPort, { kind: "named" }>;
-
-function selectorOf(
-  { namespaces, pods }: Extract<PolicyPeer, { kind: "pods" }>,
-  { namespace }: NetworkPolicy,
-): PodSelector {
-  return namespaces === undefined ? { namespace, pods } : { namespaces, pods };
-}
 
 /** A protocol's ports: sorted, nothing twice, nothing adjoining. */
 function joinPorts(list: readonly PolicyPort[], protocol: PortProtocol): readonly string[] {

@@ -218,6 +218,24 @@ Deno.test("policyRules() allows each of the peers each of the ports, and equal t
   ]);
 });
 
+Deno.test("policyRules() puts ports that many peers share into a chain of their own", () => {
+  const peers = Array.from({ length: 300 }, (_, n): PolicyPeer => ({
+    kind: "pods",
+    pods: [{ key: "n", operator: "In", values: [`${n}`] }],
+  }));
+  const ports = Array.from({ length: 300 }, (_, n) => named(`port-${n}`));
+  for (const direction of ["ingress", "egress"] as const) {
+    const made = compile(direction, { peers, ports });
+    assertEquals(made.rules.length, 600, "each peer's addresses of each family");
+    const ofFamily = direction === "ingress" ? 1 : 2;
+    assertEquals(made.chains.size, ofFamily, "the ports are the same for both, or addresses' own");
+    for (const [name, rules] of made.chains) {
+      assertEquals(rules.length, 300);
+      assert(made.rules.some((rule) => rule.endsWith(` jump ${name}`)));
+    }
+  }
+});
+
 Deno.test("policyRules() looks names of ports up in the pod that packets go to", async (t) => {
   await t.step("ingress: the link's", () => {
     const made = compile("ingress", {
@@ -225,19 +243,19 @@ Deno.test("policyRules() looks names of ports up in the pod that packets go to",
       ports: [named("http"), tcp(80), named("dns", "UDP")],
     });
     assertEquals(made.rules, [
-      "ip6 saddr @pods6-3 tcp dport 80 accept",
-      "ip6 saddr @pods6-3 oifname . tcp dport @port-1 accept",
-      "ip6 saddr @pods6-3 oifname . udp dport @port-2 accept",
+      "ip6 saddr @pods6-1 tcp dport 80 accept",
+      "ip6 saddr @pods6-1 oifname . tcp dport @port-2 accept",
+      "ip6 saddr @pods6-1 oifname . udp dport @port-3 accept",
       "meta nfproto ipv6 tcp dport 80 accept",
-      "meta nfproto ipv6 oifname . tcp dport @port-1 accept",
-      "meta nfproto ipv6 oifname . udp dport @port-2 accept",
+      "meta nfproto ipv6 oifname . tcp dport @port-2 accept",
+      "meta nfproto ipv6 oifname . udp dport @port-3 accept",
       "ip saddr @pods4-4 tcp dport 80 accept",
-      "ip saddr @pods4-4 oifname . tcp dport @port-1 accept",
-      "ip saddr @pods4-4 oifname . udp dport @port-2 accept",
+      "ip saddr @pods4-4 oifname . tcp dport @port-2 accept",
+      "ip saddr @pods4-4 oifname . udp dport @port-3 accept",
     ]);
     assertEquals(Object.fromEntries(made.ports), {
-      "port-1": { protocol: "TCP", name: "http" },
-      "port-2": { protocol: "UDP", name: "dns" },
+      "port-2": { protocol: "TCP", name: "http" },
+      "port-3": { protocol: "UDP", name: "dns" },
     });
   });
   await t.step("ingress from everybody, and from nobody", () => {
@@ -281,7 +299,13 @@ Deno.test("policyRules() looks names of ports up in the pod that packets go to",
 });
 
 Deno.test("policyRules() has nothing for a direction that a policy is not about", () => {
-  const nothing = { rules: [], fixed: new Map(), peers: new Map(), ports: new Map() };
+  const nothing = {
+    rules: [],
+    chains: new Map(),
+    fixed: new Map(),
+    peers: new Map(),
+    ports: new Map(),
+  };
   assertEquals(policyRules(policy("ingress", {}), "egress", new NameTable().nameOf), nothing);
   assertEquals(policyRules(policy("ingress"), "ingress", new NameTable().nameOf), nothing);
 });

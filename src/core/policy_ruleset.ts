@@ -14,14 +14,15 @@
  * @module
  */
 import type { NetworkPolicy } from "./network_policy.ts";
-import type { NftChain, NftSet, NftTable } from "./nftables.ts";
+import { keys, type NftChain, type NftSet, type NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
 import type { Direction } from "./policy.ts";
-import { addAntispoof, addDirection, endOf, keys } from "./policy_chains.ts";
+import { addAntispoof, addDirection, addItself, endOf } from "./policy_chains.ts";
 import {
   ADDRESS_TYPE,
   DIRECTIONS,
   NameTable,
+  type PeerSetUse,
   type PolicyRules,
   policyRules,
 } from "./policy_rules.ts";
@@ -32,6 +33,7 @@ import {
   type PolicyGroups,
   type PolicyMode,
   type PolicySelection,
+  type RefusedPolicy,
   type Selecting,
   selectingOf,
 } from "./policy_selection.ts";
@@ -49,14 +51,30 @@ export interface PolicyInput {
 export interface PolicyRuleset {
   readonly table: NftTable;
   readonly selections: readonly PolicySelection[];
+  /** What the table has no room for: of these policies no rule is in it, so they allow nothing. */
+  readonly refused: readonly RefusedPolicy[];
 }
+
+/**
+ * Rules, and elements of sets, that a table may have on account of policies: a few kilobytes of selectors that
+ * select every pod would take gigabytes, and whoever may write policies could end the node. 1,000 policies
+ * among 5,000 pods need 60,000.
+ */
+const MAX_SIZE = 500_000;
 
 /** Longer names of chains end in a hash instead. The kernel takes 255 bytes. */
 const MAX_CHAIN_NAME = 100;
+const NO_RULES: NftChain = { rules: [] };
+
 interface Compiled {
+  readonly policy: NetworkPolicy;
+  readonly direction: Direction;
+  /** Of its own chain. */
   readonly name: string;
   readonly chain: NftChain;
   readonly rules: PolicyRules;
+  /** That chain and those that it jumps to. */
+  readonly chains: ReadonlyMap<string, NftChain>;
 }
 
 /** What was made of policies, by direction. */
@@ -85,6 +103,9 @@ export class PolicyCompiler {
   #compiled: CompiledPolicies = new Map();
   #podsChains: PodsChains = new Map();
   #sets: ReadonlyMap<string, NftSet> = new Map();
+  /** What was asked about its size last, and what of it was too large. */
+  #sized: ReadonlySet<Compiled> = new Set();
+  #refused: ReadonlyMap<Compiled, RefusedPolicy> = new Map();
   #groups: PolicyGroups = new Map();
   /** Who selects a pod, as long as the policies of its namespace are the same ones. */
   readonly #selecting = new WeakMap<GuardedPod, Selecting>();
@@ -96,9 +117,8 @@ export class PolicyCompiler {
     const sets = new Map<string, NftSet>();
     const chains = new Map<string, NftChain>();
     if (!allowSpoofing) addAntispoof(links, { sets, chains });
-    const itself = selections.filter(({ ingress, egress }) => ingress ?? egress)
-      .map(({ hostIfname }) => `"${hostIfname}" . "${hostIfname}"`);
-    sets.set("itself", { kind: "set", spec: ["type ifname . ifname"], elements: keys(itself) });
+    addItself(links, sets);
+    const needed = new Set<Compiled>();
     const used: CompiledPolicies = new Map();
     const usedChains: PodsChains = new Map();
     for (const direction of DIRECTIONS) {
@@ -108,21 +128,56 @@ export class PolicyCompiler {
         const pods = this.#podsChain(selection, direction, used);
         usedChains.set(selection[direction] ?? [], pods);
         verdicts.set(`"${selection.hostIfname}"`, `goto ${pods.name}`);
-        if (chains.has(pods.name)) continue;
-        for (const { name, chain, rules } of pods.policies) {
-          if (chains.has(name)) continue;
-          chains.set(name, chain);
-          addSets(rules, { sets, before: this.#sets, links, peers });
-        }
         chains.set(pods.name, pods.chain);
+        for (const one of pods.policies) needed.add(one);
       }
-      addDirection(direction, { selected, verdicts }, { sets, chains });
+      addDirection(direction, { links, verdicts }, { sets, chains });
+    }
+    const refused = this.#tooLarge(needed, peers);
+    for (const one of needed) {
+      if (refused.has(one)) chains.set(one.name, NO_RULES);
+      else {
+        for (const [name, chain] of one.chains) chains.set(name, chain);
+        addSets(one.rules, { sets, before: this.#sets, links, peers });
+      }
     }
     const isSmaller = this.#compiled.keys().some((policy) => !used.has(policy)) ||
       this.#podsChains.values().some(({ name }) => !chains.has(name));
     [this.#compiled, this.#podsChains, this.#sets] = [used, usedChains, sets];
     if (isSmaller) this.#forget({ sets, chains }, peers);
-    return { table: { sets, chains }, selections };
+    return { table: { sets, chains }, selections, refused: [...refused.values()] };
+  }
+
+  /** What there is no room for: the largest ones. */
+  #tooLarge(needed: ReadonlySet<Compiled>, peers: PeerSets): ReadonlyMap<Compiled, RefusedPolicy> {
+    const isSame = needed.size === this.#sized.size && needed.isSubsetOf(this.#sized);
+    if (isSame) return this.#refused;
+    const sizes = new Map<string, number>();
+    const sizeOf = ([name, { selectorKey, selector, aspect }]: [string, PeerSetUse]): number => {
+      const known = sizes.get(name) ?? peers.sizeOf(selectorKey, selector, aspect);
+      sizes.set(name, known);
+      return known;
+    };
+    const items = Array.from(needed, (one) => {
+      const { chains, rules: { fixed, peers: uses } } = one;
+      const own = sum(chains.values().map(({ rules }) => rules.length)) +
+        sum(fixed.values().map(({ elements }) => elements.size));
+      return { one, own, uses, size: own + sum(uses.entries().map(sizeOf)) };
+    }).sort((a, b) => a.size - b.size);
+    const refused = new Map<Compiled, RefusedPolicy>();
+    const counted = new Set<string>();
+    let total = 0;
+    for (const { one, own, uses, size } of items) {
+      const more = own + sum(uses.entries().filter(([name]) => !counted.has(name)).map(sizeOf));
+      if (total + more > MAX_SIZE) {
+        refused.set(one, { policy: one.policy, direction: one.direction, size });
+        continue;
+      }
+      total += more;
+      for (const name of uses.keys()) counted.add(name);
+    }
+    [this.#sized, this.#refused] = [needed, refused];
+    return refused;
   }
 
   /** Forgets what is in no use any more. */
@@ -170,7 +225,10 @@ export class PolicyCompiler {
 
   #compiledOf(policy: NetworkPolicy, direction: Direction): Compiled {
     const rules = policyRules(policy, direction, this.#names.nameOf);
-    return { name: this.#chainOf(policy, direction), chain: { rules: rules.rules }, rules };
+    const name = this.#chainOf(policy, direction);
+    const chain = { rules: rules.rules };
+    const more = Array.from(rules.chains, ([key, list]) => [key, { rules: list }] as const);
+    return { policy, direction, name, chain, rules, chains: new Map([[name, chain], ...more]) };
   }
 
   #chainOf({ namespace, name }: NetworkPolicy, direction: Direction): string {
@@ -217,4 +275,10 @@ function addSets(
       elements: keys(own),
     });
   }
+}
+
+function sum(numbers: Iterable<number>): number {
+  let total = 0;
+  for (const number of numbers) total += number;
+  return total;
 }

@@ -40,6 +40,34 @@ export interface PolicySelection {
   readonly egress?: readonly PolicyName[];
 }
 
+/** A direction of a policy that a table has no room for. */
+export interface RefusedPolicy {
+  readonly policy: NetworkPolicy;
+  readonly direction: Direction;
+  /** Rules and elements of its own and of the sets that it needs. */
+  readonly size: number;
+}
+
+/** Policies as they are enforced: of those that were refused no rule is left, and a problem says so. */
+export function enforcedPolicies(
+  policies: readonly NetworkPolicy[],
+  refused: readonly RefusedPolicy[],
+): readonly NetworkPolicy[] {
+  if (refused.length === 0) return policies;
+  const byPolicy = Map.groupBy(refused, ({ policy }) => policy);
+  return policies.map((policy) =>
+    (byPolicy.get(policy) ?? []).reduce((left, { direction, size }): NetworkPolicy => ({
+      ...left,
+      [direction]: [],
+      problems: [...left.problems, problemOf({ direction, size })],
+    }), policy)
+  );
+}
+
+function problemOf({ direction, size }: Pick<RefusedPolicy, "direction" | "size">): string {
+  return `spec.${direction} is too large: its rules and the addresses of the pods that they select are ${size}`;
+}
+
 /** Policies by namespace. */
 export type PolicyGroups = ReadonlyMap<string, readonly NetworkPolicy[]>;
 
