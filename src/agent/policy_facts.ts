@@ -171,11 +171,14 @@ export class PolicyFactsReader {
       seenOwn.set(key, { pod, held, seen: add(key, placed, [...addresses]) });
     }
     this.#seenOwn = seenOwn;
+    const held = new Set(attachments.flatMap(addressesOf));
     for (const pod of source.peers()) {
       const known = this.#byObject.get(pod);
       const isOurs = pod.nodeName === nodeName && isOwn.has(`${pod.namespace}/${pod.name}`);
       if (isOurs || own.has(known?.key ?? podKey(pod))) continue;
-      if (known !== undefined) see(known);
+      if (pod.nodeName === nodeName) {
+        if (!pod.finished) add(podKey(pod), pod, this.#addressesLeft(pod, held));
+      } else if (known !== undefined) see(known);
       // What has ended may have left its addresses to others.
       else if (!pod.finished) this.#byObject.set(pod, this.#peer(pod, add));
     }
@@ -191,15 +194,7 @@ export class PolicyFactsReader {
     pod: PeerPod,
     add: (key: string, pod: PeerPod, addresses: readonly string[]) => Seen,
   ): Seen {
-    const { node, nodeName } = this.#o;
-    if (pod.nodeName === nodeName) {
-      // Of ours these would be attached. Pods from before flock may have others.
-      const foreign = pod.hostNetwork ? pod.addresses : pod.addresses.filter((text) => {
-        const address = parseAddress(text);
-        return !node.nodePrefixes.some((prefix) => contains(prefix, address));
-      });
-      return add(podKey(pod), pod, foreign);
-    }
+    const { node } = this.#o;
     // A pod that has addresses was given those of its annotations, too. They can be changed afterwards:
     // what its namespace may not have is not believed.
     const allowed = node.config?.announce.allowed;
@@ -209,6 +204,19 @@ export class PolicyFactsReader {
         addressReason(address, pod.namespace, { allowed, reserved: node.reserved }) === undefined
       );
     return add(podKey(pod), pod, [...new Set([...pod.addresses, ...asked.map(formatAddress)])]);
+  }
+
+  /**
+   * What a pod of this node has that is not attached: those of its node, or what it has from before flock.
+   * Addresses of the node's prefixes would be attached, and one that is attached is another pod's by now.
+   */
+  #addressesLeft(pod: PeerPod, held: ReadonlySet<string>): readonly string[] {
+    if (pod.hostNetwork) return pod.addresses;
+    return pod.addresses.filter((text) => {
+      const address = parseAddress(text);
+      return !held.has(text) &&
+        !this.#o.node.nodePrefixes.some((prefix) => contains(prefix, address));
+    });
   }
 
   /** Labels by namespace; equal ones are the same object as before, and so is the whole. */

@@ -172,6 +172,19 @@ Deno.test("PolicyFactsReader: of this node's pods that flock did not attach, oth
   assertEquals(f.peers, { p1: [], p2: ["10.88.0.2"], p3: ["10.244.1.1"] });
 });
 
+Deno.test("PolicyFactsReader: an address that another pod was attached with is not the former one's", () => {
+  const f = new Fixture();
+  const addresses = ["203.0.113.9", "203.0.113.10"];
+  // Detached, and still there for the API server.
+  f.put(1, { terminating: true, addresses });
+  assertEquals(f.peers, { p1: addresses });
+  f.put(2);
+  f.attachments = [attachment(2, { ip4: "203.0.113.9" })];
+  assertEquals(f.peers, { p1: ["203.0.113.10"], p2: ["203.0.113.9"] });
+  f.attachments = [];
+  assertEquals(f.peers, { p1: addresses, p2: [] });
+});
+
 Deno.test("PolicyFactsReader keeps a pod that was deleted until it is detached", () => {
   const f = new Fixture();
   f.attach(1);

@@ -47,6 +47,20 @@ const CASES: Readonly<Record<string, Case>> = {
       })),
     }),
   ],
+  "300 selectors and 300 names of ports in a rule": () => {
+    const selectors = numbers(300).map((n): ApiPeer => ({
+      podSelector: { matchLabels: { name: n === 299 ? "b" : `nobody-${n}` } },
+    }));
+    const ports = [...numbers(300).map((n) => ({ port: `port-${n}` })), { port: 80 }];
+    return [
+      inward("in", selectors, ports),
+      networkPolicy("x", "out", {
+        podSelector: { matchLabels: { name: "c" } },
+        policyTypes: ["Egress"],
+        egress: [{ to: selectors, ports }],
+      }),
+    ];
+  },
   "blocks in blocks, some taken out of them": ([, [b6, b4], [c6, c4]]) => [
     inward("v4", [
       block("10.244.0.0/16", `${b4}/32`, "10.244.2.0/24"),
