@@ -18,6 +18,7 @@ import { keys, type NftChain, type NftSet, type NftTable } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
 import type { Direction } from "./policy.ts";
 import { addAntispoof, addDirection, addItself, endOf } from "./policy_chains.ts";
+import { withoutRoom } from "./policy_room.ts";
 import {
   ADDRESS_TYPE,
   DIRECTIONS,
@@ -54,13 +55,6 @@ export interface PolicyRuleset {
   /** What the table has no room for: of these policies no rule is in it, so they allow nothing. */
   readonly refused: readonly RefusedPolicy[];
 }
-
-/**
- * Rules, and elements of sets, that a table may have on account of policies: a few kilobytes of selectors that
- * select every pod would take gigabytes, and whoever may write policies could end the node. 1,000 policies
- * among 5,000 pods need 60,000.
- */
-const MAX_SIZE = 500_000;
 
 /** Longer names of chains end in a hash instead. The kernel takes 255 bytes. */
 const MAX_CHAIN_NAME = 100;
@@ -103,9 +97,9 @@ export class PolicyCompiler {
   #compiled: CompiledPolicies = new Map();
   #podsChains: PodsChains = new Map();
   #sets: ReadonlyMap<string, NftSet> = new Map();
-  /** What was asked about its size last, and what of it was too large. */
+  /** What room was asked for last, and of what does not fit, how much it needs. */
   #sized: ReadonlySet<Compiled> = new Set();
-  #refused: ReadonlyMap<Compiled, RefusedPolicy> = new Map();
+  #refused: ReadonlyMap<Compiled, number> = new Map();
   #groups: PolicyGroups = new Map();
   /** Who selects a pod, as long as the policies of its namespace are the same ones. */
   readonly #selecting = new WeakMap<GuardedPod, Selecting>();
@@ -133,7 +127,7 @@ export class PolicyCompiler {
       }
       addDirection(direction, { links, verdicts }, { sets, chains });
     }
-    const refused = this.#tooLarge(needed, peers);
+    const refused = this.#withoutRoom(needed, peers);
     for (const one of needed) {
       if (refused.has(one)) chains.set(one.name, NO_RULES);
       else {
@@ -145,50 +139,50 @@ export class PolicyCompiler {
       this.#podsChains.values().some(({ name }) => !chains.has(name));
     [this.#compiled, this.#podsChains, this.#sets] = [used, usedChains, sets];
     if (isSmaller) this.#forget({ sets, chains }, peers);
-    return { table: { sets, chains }, selections, refused: [...refused.values()] };
+    return {
+      table: { sets, chains },
+      selections,
+      refused: Array.from(
+        refused,
+        ([{ policy, direction }, size]) => ({ policy, direction, size }),
+      ),
+    };
   }
 
-  /** What there is no room for: the largest ones. */
-  #tooLarge(needed: ReadonlySet<Compiled>, peers: PeerSets): ReadonlyMap<Compiled, RefusedPolicy> {
+  /** What there is no room for. Asked only when there is something else than before. */
+  #withoutRoom(needed: ReadonlySet<Compiled>, peers: PeerSets): ReadonlyMap<Compiled, number> {
     const isSame = needed.size === this.#sized.size && needed.isSubsetOf(this.#sized);
     if (isSame) return this.#refused;
     const sizes = new Map<string, number>();
-    const sizeOf = ([name, { selectorKey, selector, aspect }]: [string, PeerSetUse]): number => {
-      const known = sizes.get(name) ?? peers.sizeOf(selectorKey, selector, aspect);
-      sizes.set(name, known);
-      return known;
+    const sizeOf = ([name, use]: [string, PeerSetUse]): [string, number] => {
+      const size = sizes.get(name) ?? peers.sizeOf(use.selectorKey, use.selector, use.aspect);
+      sizes.set(name, size);
+      return [name, size];
     };
-    const items = Array.from(needed, (one) => {
-      const { chains, rules: { fixed, peers: uses } } = one;
-      const own = sum(chains.values().map(({ rules }) => rules.length)) +
-        sum(fixed.values().map(({ elements }) => elements.size));
-      return { one, own, uses, size: own + sum(uses.entries().map(sizeOf)) };
-    }).sort((a, b) => a.size - b.size);
-    const refused = new Map<Compiled, RefusedPolicy>();
-    const counted = new Set<string>();
-    let total = 0;
-    for (const { one, own, uses, size } of items) {
-      const more = own + sum(uses.entries().filter(([name]) => !counted.has(name)).map(sizeOf));
-      if (total + more > MAX_SIZE) {
-        refused.set(one, { policy: one.policy, direction: one.direction, size });
-        continue;
-      }
-      total += more;
-      for (const name of uses.keys()) counted.add(name);
-    }
-    [this.#sized, this.#refused] = [needed, refused];
-    return refused;
+    const needs = new Map(Array.from(needed, (one) => {
+      const rules = [...one.chains.values().map((chain) => chain.rules.length)];
+      const elements = [...one.rules.fixed.values().map((set) => set.elements.size)];
+      const own = [...rules, ...elements].reduce((a, b) => a + b, 0);
+      return [one, { own, shared: new Map(one.rules.peers.entries().map(sizeOf)) }];
+    }));
+    [this.#sized, this.#refused] = [needed, withoutRoom(needs)];
+    return this.#refused;
   }
 
   /** Forgets what is in no use any more. */
   #forget({ sets, chains }: NftTable, peers: PeerSets): void {
-    this.#names.keep({ has: (name) => sets.has(name) || chains.has(name) });
+    const names = new Set([...sets.keys(), ...chains.keys()]);
     const selectors = new Set<string>();
     for (const both of this.#compiled.values()) {
-      for (const { rules } of Object.values(both)) {
+      for (const { rules, chains } of Object.values(both)) {
+        // Also of those that are refused: they may be taken later.
+        for (const one of [chains, rules.fixed, rules.peers, rules.ports]) {
+          for (const name of one.keys()) names.add(name);
+        }
         for (const { selectorKey } of rules.peers.values()) selectors.add(selectorKey);
       }
     }
+    this.#names.keep(names);
     peers.keep(selectors);
   }
 
@@ -275,10 +269,4 @@ function addSets(
       elements: keys(own),
     });
   }
-}
-
-function sum(numbers: Iterable<number>): number {
-  let total = 0;
-  for (const number of numbers) total += number;
-  return total;
 }
