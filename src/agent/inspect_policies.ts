@@ -44,7 +44,7 @@ function explainedOf(
   text: string,
   { nodeName: node, policies }: PolicySources,
 ): PolicyExplanation {
-  const { world, selections, inForce, error } = policies;
+  const { world, links, selections, inForce, error } = policies;
   if (world === undefined) {
     throw new CniError(
       CniCode.tryAgainLater,
@@ -52,7 +52,8 @@ function explainedOf(
     );
   }
   try {
-    return explainPolicies(text, { node, state: { world, selections, inForce, error } });
+    const state = { world, links, selections, inForce, error };
+    return explainPolicies(text, { node, state });
   } catch (cause) {
     if (!(cause instanceof SyntaxError || cause instanceof RangeError)) throw cause;
     throw new CniError(CniCode.invalidEnvironment, cause.message, { cause });

@@ -128,6 +128,7 @@ export async function runAgent(
     ip,
     now: () => new Date(),
     admit: (pod, signal) => policies.admit(pod, signal),
+    notAdmitting: () => policies.notReady,
     onChange: (attachment) => {
       reconciler.markDirty();
       // An ADD has seen to its rules itself.
@@ -142,6 +143,8 @@ export async function runAgent(
     nft,
     intervalMs: settings.routeReconcileIntervalMs,
     onApply: (result, seconds) => instruments.policyApply(result, seconds),
+    // The node is ready now.
+    onFirst: () => sourceChanges.add(),
   });
   const speaker = stack.use(
     new BgpSpeaker({
@@ -259,7 +262,7 @@ export async function runAgent(
     drain,
     changes,
     nft,
-    policies: new EnforcedState({ policies, node, nodeName }),
+    policies: new EnforcedState({ policies, source, node, nodeName }),
   };
   const page = createPage(() => inspectAll(inspected), () => new Date());
   const operations = {

@@ -58,6 +58,8 @@ export interface PodNetworkOptions {
   readonly withdraw: (attachment: Attachment) => Promise<void>;
   /** Has the kernel enforce the policies of a pod whose attachment is stored as pending. */
   readonly admit: (pod: Pod, signal: AbortSignal) => Promise<void>;
+  /** Why that would fail now; undefined when it would not, or when it is worth a try. */
+  readonly notAdmitting: () => string | undefined;
   /** Called for each attachment that nobody had detached. */
   readonly onLeak?: (source: keyof typeof LEAKS) => void;
 }
@@ -82,8 +84,14 @@ export class PodNetwork {
     options.ipam.restoreLastGiven(options.store.lastGiven());
   }
 
-  /** Why ADD cannot be served now; undefined when it can. */
+  /** Why no pods should be given to this node now; undefined when they can be. */
   get notReady(): string | undefined {
+    // An ADD tries nevertheless: it may be the one that finds the trouble over.
+    return this.#missing ?? this.#o.notAdmitting();
+  }
+
+  /** What has to be known before an ADD can be tried; undefined when it is. */
+  get #missing(): string | undefined {
     const { node, nodeName, source } = this.#o;
     if (!source.synced) return "its caches are not in sync yet";
     // Only at first: later an ADD waits for what is missing.
@@ -224,9 +232,9 @@ export class PodNetwork {
     if (existing?.state === "committed" && existing.netns === "") {
       return await this.#adopt(existing, request);
     }
-    const notReady = this.notReady;
-    if (notReady !== undefined) {
-      throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${notReady}`);
+    const missing = this.#missing;
+    if (missing !== undefined) {
+      throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${missing}`);
     }
     if (existing !== undefined) await detach(existing, this.#o);
     const { pod, options, surroundings } = await step("lookup", async () => {

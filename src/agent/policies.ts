@@ -8,6 +8,7 @@
  *
  * @module
  */
+import { NFT_TABLE } from "../core/config.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { NetworkPolicy } from "../core/network_policy.ts";
 import { EMPTY_TABLE, type NftTable } from "../core/nftables.ts";
@@ -18,6 +19,7 @@ import type { Labels } from "../core/label_selector.ts";
 import { PolicyCompiler } from "../core/policy_ruleset.ts";
 import {
   enforcedPolicies,
+  type GuardedLink,
   type PolicySelection,
   type RefusedPolicy,
 } from "../core/policy_selection.ts";
@@ -44,6 +46,8 @@ const FIRST_LOOK_MS = 3_000;
 /** Retry after a failure, in milliseconds: at first, and at most. */
 const RETRY_MIN_MS = 1_000;
 const RETRY_MAX_MS = 30_000;
+/** How long changes may fail until no pods are taken any more, in milliseconds: a blip is no reason. */
+const PATIENCE_MS = 10_000;
 /** Longest wait of a timer, in milliseconds. */
 const FOREVER_MS = 3_600_000;
 
@@ -61,6 +65,10 @@ export interface PolicyEnforcerOptions extends PolicyFactsOptions {
   readonly admitMs?: number;
   /** Milliseconds until a change that failed is tried again; twice as long each time. */
   readonly retryMinMs?: number;
+  /** Milliseconds that changes may fail until `notReady`. */
+  readonly patienceMs?: number;
+  /** Called once, when the first table is in force. */
+  readonly onFirst?: () => void;
 }
 
 /** What the table in force was made of. */
@@ -69,6 +77,7 @@ export interface EnforcedPolicies {
   /** Of all nodes, as far as they are known. */
   readonly pods: readonly PolicyPod[];
   readonly namespaces: ReadonlyMap<string, Labels>;
+  readonly links: readonly GuardedLink[];
   readonly selections: readonly PolicySelection[];
   readonly table: NftTable;
 }
@@ -93,6 +102,8 @@ export class PolicyEnforcer {
   #error: string | undefined;
   /** Policies that were told to be too large. */
   #refused: ReadonlySet<NetworkPolicy> = new Set();
+  /** What failed last of changes and looks, and since when none has succeeded (`performance.now`). */
+  #trouble: { readonly since: number; readonly reason: string } | undefined;
   /** Somebody deleted the table, or so it seems. */
   #isSuspect = false;
   #running: Promise<unknown> = Promise.resolve();
@@ -118,6 +129,16 @@ export class PolicyEnforcer {
   /** Why the last change failed; undefined when it did not. */
   get error(): string | undefined {
     return this.#error;
+  }
+
+  /** Why a pod would have no rules now; undefined when it would, or when the trouble may be over soon. */
+  get notReady(): string | undefined {
+    const { patienceMs = PATIENCE_MS } = this.#o;
+    const isNew = this.#enforced === undefined;
+    if (this.#trouble === undefined) return isNew ? "policies are not in force yet" : undefined;
+    const { since, reason } = this.#trouble;
+    if (!isNew && performance.now() - since < patienceMs) return undefined;
+    return `policies cannot be enforced: ${reason}`;
   }
 
   /** How often the table was written again because somebody else had changed it. */
@@ -221,6 +242,7 @@ export class PolicyEnforcer {
             lookAt = Math.max(lookAt, now + gapMs);
           }
           await this.#sync();
+          await this.#serially(() => this.#probe());
         });
         failures = 0;
       } catch (error) {
@@ -287,13 +309,18 @@ export class PolicyEnforcer {
     const { allowSpoofing } = node.config;
     const ruleset = this.#compiler.compile({ links, policies, peers: this.#peers, allowSpoofing });
     await this.#counted(() => this.#table.apply(ruleset.table));
+    const isFirst = this.#enforced === undefined;
     this.#tellRefused(ruleset.refused);
     this.#enforced = {
       policies: enforcedPolicies(policies, ruleset.refused),
-      ...{ pods, namespaces },
+      ...{ pods, namespaces, links },
       ...ruleset,
     };
     this.#done = heard;
+    if (isFirst) {
+      this.#trouble = undefined;
+      this.#o.onFirst?.();
+    }
     return true;
   }
 
@@ -313,11 +340,34 @@ export class PolicyEnforcer {
     const began = performance.now();
     const seconds = (): number => (performance.now() - began) / 1_000;
     try {
-      if (await change()) this.#o.onApply?.("success", seconds());
+      if (await change()) {
+        this.#trouble = undefined;
+        this.#o.onApply?.("success", seconds());
+      }
       this.#error = undefined;
     } catch (error) {
       this.#error = messageOf(error);
+      this.#noteTrouble(this.#error);
       this.#o.onApply?.("failure", seconds());
+      throw error;
+    }
+  }
+
+  #noteTrouble(reason: string): void {
+    this.#trouble = { since: this.#trouble?.since ?? performance.now(), reason };
+  }
+
+  /**
+   * Looks whether the table can be changed again, when there is nothing to change: the ADD that failed was
+   * undone.
+   */
+  async #probe(): Promise<void> {
+    if (this.#trouble === undefined || this.#enforced === undefined) return;
+    try {
+      await this.#o.nft.run(`add table inet ${NFT_TABLE}\n`);
+      this.#trouble = undefined;
+    } catch (error) {
+      this.#noteTrouble(messageOf(error));
       throw error;
     }
   }

@@ -1,123 +1,13 @@
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { attachment } from "../../tests/attachments.ts";
-import { FakeNft, refused } from "../../tests/fakes/fake_nft.ts";
-import { fakePod, FakeSource } from "../../tests/fakes/fake_source.ts";
+import { DENY, EnforcerFixture, link, SOON, SPEC } from "../../tests/fakes/enforcer_fixture.ts";
+import { refused } from "../../tests/fakes/fake_nft.ts";
+import { fakePod } from "../../tests/fakes/fake_source.ts";
 import { gate } from "../../tests/fakes/reconciler_fixture.ts";
-import type { Attachment } from "../core/attachment.ts";
-import { parsePrefix } from "../core/cidr.ts";
 import { CniError } from "../core/errors.ts";
-import type { NetworkPolicy } from "../core/network_policy.ts";
-import { type NodeConfig, parseNodeConfig } from "../core/node_config.ts";
-import type { Pod } from "../core/objects.ts";
+import { parseNodeConfig } from "../core/node_config.ts";
 import { delay, until } from "../lab/wait.ts";
-import { configureLog } from "../log.ts";
-import { PolicyEnforcer, type PolicyEnforcerOptions, sizeOf } from "./policies.ts";
-
-const SPEC = { cidr6: ["2001:db8:f001::/64"], cidr4: ["10.244.1.0/24"] };
-const SOON = { everyMs: 2, timeoutMs: 5_000 };
-const DENY: NetworkPolicy = {
-  namespace: "default",
-  name: "deny",
-  uid: "",
-  podSelector: [{ key: "app", operator: "In", values: ["a"] }],
-  ingress: [],
-  problems: [],
-};
-
-/** Node `n1` with a policy that nothing reaches pods with the label `app=a`. */
-class Fixture implements AsyncDisposable {
-  readonly source = new FakeSource();
-  readonly nft: FakeNft;
-  readonly attachments: Attachment[] = [];
-  config: NodeConfig | undefined = parseNodeConfig({ name: "n1", annotations: {}, spec: SPEC })
-    .config;
-  /** How often everything was looked at. */
-  looks = 0;
-  /** Outcomes of changes that were tried, and when they were. */
-  readonly results: string[] = [];
-  readonly at: number[] = [];
-  readonly logged: string[] = [];
-  readonly enforcer: PolicyEnforcer;
-  readonly #stop = new AbortController();
-  #running: Promise<void> | undefined;
-
-  constructor(options: Partial<PolicyEnforcerOptions> & { readonly kernel?: FakeNft } = {}) {
-    const { kernel = new FakeNft(), ...others } = options;
-    this.nft = kernel;
-    configureLog({
-      level: "warn",
-      format: "json",
-      write: (line) => void this.logged.push(JSON.parse(line).msg),
-    });
-    this.source.putPolicy(DENY);
-    const config = (): NodeConfig | undefined => this.config;
-    this.enforcer = new PolicyEnforcer({
-      source: this.source,
-      store: {
-        list: () => {
-          this.looks++;
-          return [...this.attachments];
-        },
-      },
-      node: {
-        get config() {
-          return config();
-        },
-        nodePrefixes: [...SPEC.cidr6, ...SPEC.cidr4].map(parsePrefix),
-        reserved: [],
-      },
-      nodeName: "n1",
-      nft: this.nft,
-      intervalMs: 0,
-      onApply: (result) => {
-        this.results.push(result);
-        this.at.push(performance.now());
-      },
-      ...others,
-    });
-  }
-
-  /** Stores an attachment of pod `p<n>`, and has the source know the pod. */
-  attach(n: number, change: Partial<Pod> = {}): Pod {
-    const pod = fakePod({
-      name: `p${n}`,
-      uid: `u${n}`,
-      labels: { app: "a" },
-      nodeName: "n1",
-      ...change,
-    });
-    this.attachments.push(attachment(n, { ip4: `10.244.1.${n}`, state: "pending" }));
-    this.source.put(pod);
-    return pod;
-  }
-
-  /** Attaches a pod and waits for its rules. */
-  async admit(n: number): Promise<void> {
-    await this.enforcer.admit(this.attach(n), new AbortController().signal);
-  }
-
-  run(): void {
-    this.source.onChange(() => this.enforcer.wake());
-    this.#running = this.enforcer.run(this.#stop.signal);
-  }
-
-  async inForce(): Promise<void> {
-    await until("policies in force", () => Promise.resolve(this.enforcer.inForce), SOON);
-  }
-
-  /** The links whose pods nothing reaches. */
-  get denied(): readonly string[] {
-    return this.nft.elements("dropped-ingress");
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#stop.abort();
-    await this.#running;
-    assert(this.nft.mostAtOnce <= 1, "transactions are made one after the other");
-  }
-}
-
-const link = (n: number): string => `"flock0000000${n}"`;
+import { sizeOf } from "./policies.ts";
 
 /** Why an ADD was refused. */
 async function refusal(adding: Promise<void>): Promise<CniError> {
@@ -127,7 +17,7 @@ async function refusal(adding: Promise<void>): Promise<CniError> {
 }
 
 Deno.test("PolicyEnforcer.admit() returns when the pod's rules are in the kernel", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   assertEquals([f.enforcer.inForce, f.enforcer.enforced], [false, undefined]);
   await f.admit(1);
   assertEquals(f.denied, [link(1)]);
@@ -142,7 +32,7 @@ Deno.test("PolicyEnforcer.admit() returns when the pod's rules are in the kernel
 });
 
 Deno.test("PolicyEnforcer.admit() shares a transaction with all that wait for one", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   const { held, release } = gate();
   f.nft.held = held;
   const first = f.admit(1);
@@ -162,7 +52,7 @@ Deno.test("PolicyEnforcer.admit() shares a transaction with all that wait for on
 });
 
 Deno.test("PolicyEnforcer.admit() says whose rules nft refused, and why", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   f.nft.failure = refused("Error: Operation not permitted");
   const error = await refusal(f.admit(1));
   assertEquals(
@@ -185,7 +75,7 @@ Deno.test("PolicyEnforcer.admit() says whose rules nft refused, and why", async 
 });
 
 Deno.test("PolicyEnforcer tries again what failed, later each time, and then writes the whole", async () => {
-  await using f = new Fixture({ retryMinMs: 60 });
+  await using f = new EnforcerFixture({ retryMinMs: 60 });
   await f.admit(1);
   f.run();
   await f.inForce();
@@ -209,7 +99,7 @@ Deno.test("PolicyEnforcer tries again what failed, later each time, and then wri
 });
 
 Deno.test("PolicyEnforcer.admit() waits for an nft that hangs only so long", async () => {
-  await using f = new Fixture({ admitMs: 30 });
+  await using f = new EnforcerFixture({ admitMs: 30 });
   const { held, release } = gate();
   f.nft.held = held;
   const began = performance.now();
@@ -227,7 +117,7 @@ Deno.test("PolicyEnforcer.admit() waits for an nft that hangs only so long", asy
 });
 
 Deno.test("PolicyEnforcer.admit() ends with the reason of its signal", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   const { held, release } = gate();
   f.nft.held = held;
   const stop = new AbortController();
@@ -244,9 +134,9 @@ Deno.test("PolicyEnforcer.admit() ends with the reason of its signal", async () 
 Deno.test("PolicyEnforcer: nothing is touched until everything is known, and an ADD waits for it", async (t) => {
   for (
     const [what, set] of [
-      ["pods", (f: Fixture, known: boolean) => void (f.source.synced = known)],
-      ["policies", (f: Fixture, known: boolean) => void (f.source.policiesSynced = known)],
-      ["the NodeConfig", (f: Fixture, known: boolean) => {
+      ["pods", (f: EnforcerFixture, known: boolean) => void (f.source.synced = known)],
+      ["policies", (f: EnforcerFixture, known: boolean) => void (f.source.policiesSynced = known)],
+      ["the NodeConfig", (f: EnforcerFixture, known: boolean) => {
         f.config = known
           ? parseNodeConfig({ name: "n1", annotations: {}, spec: SPEC }).config
           : undefined;
@@ -255,10 +145,10 @@ Deno.test("PolicyEnforcer: nothing is touched until everything is known, and an 
   ) {
     await t.step(what, async () => {
       // An agent before this one left its table.
-      await using before = new Fixture();
+      await using before = new EnforcerFixture();
       await before.admit(1);
       const { nft } = before;
-      await using f = new Fixture({ kernel: nft, admitMs: 50 });
+      await using f = new EnforcerFixture({ kernel: nft, admitMs: 50 });
       set(f, false);
       f.run();
       f.attach(2);
@@ -276,9 +166,9 @@ Deno.test("PolicyEnforcer: nothing is touched until everything is known, and an 
 });
 
 Deno.test("PolicyEnforcer: after a restart a table that is right is not written again", async () => {
-  await using before = new Fixture();
+  await using before = new EnforcerFixture();
   await before.admit(1);
-  await using f = new Fixture({ kernel: before.nft });
+  await using f = new EnforcerFixture({ kernel: before.nft });
   f.attach(1);
   f.run();
   await f.inForce();
@@ -287,17 +177,17 @@ Deno.test("PolicyEnforcer: after a restart a table that is right is not written 
 });
 
 Deno.test("PolicyEnforcer: a pod that nobody knows after a restart is let nothing through to", async () => {
-  await using before = new Fixture();
+  await using before = new EnforcerFixture();
   await before.admit(1);
   before.source.remove("default", "p1");
   before.enforcer.wake();
   before.run();
   await before.inForce();
   // As long as this agent runs it knows whom the policies select.
-  const selections = (f: Fixture): unknown =>
+  const selections = (f: EnforcerFixture): unknown =>
     f.enforcer.enforced?.selections.map(({ ingress }) => ingress?.map(({ name }) => name));
   assertEquals(selections(before), [["deny"]]);
-  await using f = new Fixture({ kernel: before.nft });
+  await using f = new EnforcerFixture({ kernel: before.nft });
   f.attachments.push(...before.attachments);
   f.source.putPolicy({ ...DENY, name: "of-others", podSelector: [], ingress: [{}] });
   f.run();
@@ -308,7 +198,7 @@ Deno.test("PolicyEnforcer: a pod that nobody knows after a restart is let nothin
 });
 
 Deno.test("PolicyEnforcer follows changes, many with few transactions", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   await f.admit(1);
   f.run();
   await f.inForce();
@@ -336,7 +226,7 @@ Deno.test("PolicyEnforcer follows changes, many with few transactions", async ()
 });
 
 Deno.test("PolicyEnforcer writes a table again that somebody deleted", async () => {
-  await using f = new Fixture();
+  await using f = new EnforcerFixture();
   await f.admit(1);
   f.run();
   await f.inForce();
@@ -346,7 +236,7 @@ Deno.test("PolicyEnforcer writes a table again that somebody deleted", async () 
 });
 
 Deno.test("PolicyEnforcer looks again at a table that it could not look at", async () => {
-  await using f = new Fixture({ retryMinMs: 20 });
+  await using f = new EnforcerFixture({ retryMinMs: 20 });
   await f.admit(1);
   f.run();
   await f.inForce();
@@ -359,7 +249,7 @@ Deno.test("PolicyEnforcer looks again at a table that it could not look at", asy
 });
 
 Deno.test("PolicyEnforcer looks at the table now and then", async () => {
-  await using f = new Fixture({ intervalMs: 20 });
+  await using f = new EnforcerFixture({ intervalMs: 20 });
   await f.admit(1);
   f.run();
   await f.inForce();

@@ -4,10 +4,11 @@
  *
  * @module
  */
-import { NFT_TABLE } from "../core/config.ts";
+import { GATEWAY4, GATEWAY6, NFT_TABLE } from "../core/config.ts";
 import { renderTable } from "../core/nftables.ts";
+import type { ClusterSource } from "../core/objects.ts";
 import type { PolicyPod, PolicyWorld } from "../core/policy.ts";
-import type { PolicySelection } from "../core/policy_selection.ts";
+import type { GuardedLink, PolicySelection } from "../core/policy_selection.ts";
 import type { PolicyState } from "../core/policy_view.ts";
 import { nodeLinks, type NodeState } from "./node_state.ts";
 import { type PolicyEnforcer, sizeOf } from "./policies.ts";
@@ -15,6 +16,7 @@ import { type PolicyEnforcer, sizeOf } from "./policies.ts";
 /** What is looked at. */
 export interface PolicyStateOptions {
   readonly policies: Pick<PolicyEnforcer, "enforced" | "error" | "restored">;
+  readonly source: Pick<ClusterSource, "policiesProblem">;
   readonly node: Pick<NodeState, "kernel">;
   readonly nodeName: string;
 }
@@ -41,14 +43,18 @@ export class EnforcedState implements PolicyState {
     return this.#o.policies.enforced?.selections ?? [];
   }
 
+  get links(): readonly GuardedLink[] {
+    return this.#o.policies.enforced?.links ?? [];
+  }
+
   /** A change that is under way does not count: in a large cluster there always is one. */
   get inForce(): boolean {
-    const { enforced, error } = this.#o.policies;
-    return enforced !== undefined && error === undefined;
+    return this.#o.policies.enforced !== undefined && this.error === undefined;
   }
 
   get error(): string | undefined {
-    return this.#o.policies.error;
+    const { policies, source } = this.#o;
+    return policies.error ?? source.policiesProblem;
   }
 
   /** How often the table was written again because somebody else had changed it. */
@@ -68,16 +74,20 @@ export class EnforcedState implements PolicyState {
   }
 }
 
-/** Addresses of nodes: this one's links', and those that pods have which use another one's network. */
+/**
+ * Addresses of nodes: this one's links', those that pods have which use another one's network, and those by which
+ * each node is its own pods' gateway.
+ */
 function nodesOf(
   pods: readonly PolicyPod[],
   nodeName: string,
   own: readonly string[],
 ): PolicyWorld["nodes"] {
-  const nodes = new Map([[nodeName, new Set(own)]]);
+  const nodes = new Map([[nodeName, new Set([...own, GATEWAY6, GATEWAY4])]]);
   for (const { hostNetwork, nodeName: name, addresses } of pods) {
-    if (!hostNetwork || name === undefined) continue;
-    nodes.set(name, (nodes.get(name) ?? new Set()).union(new Set(addresses)));
+    if (name === undefined) continue;
+    const known = nodes.get(name) ?? new Set([GATEWAY6, GATEWAY4]);
+    nodes.set(name, hostNetwork ? known.union(new Set(addresses)) : known);
   }
   return new Map([...nodes].map(([name, addresses]) => [name, [...addresses]]));
 }

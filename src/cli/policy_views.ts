@@ -35,12 +35,15 @@ export function viewPolicies(list: PolicyList, options: ViewOptions): string {
     colour,
   );
   const shown = wide ? pods : pods.filter(isNoteworthy);
+  const named = Map.groupBy(pods, ({ pod }) => pod);
+  const nameOf = ({ pod, hostIfname }: PolicyPodItem): string =>
+    wide || named.get(pod)?.length === 1 ? pod : `${pod} (${hostIfname})`;
   const hidden = pods.length - shown.length;
   const headings = ["POD", "MODE", "INGRESS BY", "EGRESS BY", "DENIED IN", "DENIED OUT", "SPOOFED"];
   const table = shown.length === 0 ? "" : "\n" +
     renderTable(
       [...headings, ...(wide ? ["LINK"] : [])],
-      shown.map((pod) => podRow(pod, wide)),
+      shown.map((pod) => [nameOf(pod), ...podRow(pod, wide)]),
       colour,
     );
   return forceLine(list, colour) +
@@ -101,11 +104,10 @@ function isNoteworthy({ ingress, egress, spoofed }: PolicyPodItem): boolean {
 }
 
 function podRow(
-  { pod, mode, ingress, egress, spoofed, hostIfname }: PolicyPodItem,
+  { mode, ingress, egress, spoofed, hostIfname }: PolicyPodItem,
   wide: boolean,
 ): Cell[] {
   return [
-    pod,
     mode === "audit" ? { text: mode, tone: "warn" } : mode,
     namesCell(ingress, wide),
     namesCell(egress, wide),

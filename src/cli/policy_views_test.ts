@@ -113,6 +113,23 @@ Deno.test("policies show whom each selects and allows, then what each pod was de
   assertStringIncludes(wide, "flock-c\n");
 });
 
+Deno.test("policies name the link of a pod that has several, or whose name another one has", () => {
+  const selected = { ingress: { policies: ["x"], ...COUNTED } };
+  const pods = [
+    pod("a", selected),
+    pod("b", { ...selected, hostIfname: "flock-1" }),
+    pod("b", { ...selected, hostIfname: "flock-2", mode: "audit" }),
+    // Nothing is to be told of its other link.
+    pod("c", selected),
+    pod("c", { hostIfname: "flock-3" }),
+  ];
+  const names = view({ ...LIST, items: [], pods }).split("\n").filter((line) =>
+    line.startsWith("web/")
+  ).map((line) => line.split(/ {2,}/)[0]);
+  assertEquals(names, ["web/a", "web/b (flock-1)", "web/b (flock-2)", "web/c (flock-c)"]);
+  assertEquals(view({ ...LIST, items: [], pods }, true).includes("web/b (flock-1)"), false);
+});
+
 Deno.test("policies show first what is wrong", () => {
   const problems = ["Cannot use \x1b[2Jspec.ingress[0]: no"];
   const items = [policy("x", { problems, rulesOmitted: 7 })];

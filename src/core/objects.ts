@@ -150,6 +150,11 @@ export interface ClusterSource {
   claims(signal: AbortSignal): Promise<readonly NodeClaim[]>;
   /** True once everything that policies rest on was read at least once. */
   readonly policiesSynced: boolean;
+  /**
+   * Why what policies rest on is not known, or not as it is now; undefined when it is. What is missing makes
+   * policies stricter, never looser: they only ever allow.
+   */
+  readonly policiesProblem?: string;
   /** Every NetworkPolicy. An object that has not changed is the same one as before. */
   policies(): Iterable<NetworkPolicy>;
   /** Every namespace. */

@@ -45,6 +45,11 @@ export interface PolicyWorld {
   readonly policies: readonly NetworkPolicy[];
   /** Addresses of nodes, canonical, by the node's name: traffic of a pod with its own node passes. */
   readonly nodes: ReadonlyMap<string, readonly string[]>;
+  /**
+   * Pods that are attached, of which no labels are known: each policy of their namespace denies them what it is
+   * about, and as peers they fit no selector. They are not among `pods`.
+   */
+  readonly unknown?: readonly PolicyPod[];
 }
 
 /** One end of a packet. */
@@ -146,12 +151,20 @@ function judge(world: PolicyWorld, packet: Packet, direction: Direction): Judgem
     : [packet.to, packet.from];
   const { pod } = subject;
   if (pod === undefined || pod.hostNetwork) return { kind: "open" };
-  if (peer.pod !== undefined && isSame(pod, peer.pod)) return { kind: "exempt", why: "itself" };
+  if (pod === peer.pod) return { kind: "exempt", why: "itself" };
   if (pod.nodeName !== undefined && world.nodes.get(pod.nodeName)?.includes(peer.address)) {
     return { kind: "exempt", why: "node" };
   }
   for (const tier of TIERS) {
-    const policies = selectingPolicies(tier.policies(world), pod, direction);
+    const all = tier.policies(world);
+    if (world.unknown?.includes(pod)) {
+      const about = all.filter((one) =>
+        one.namespace === pod.namespace && one[direction] !== undefined
+      );
+      if (about.length > 0) return { kind: "denied", policies: about.map(nameOf) };
+      continue;
+    }
+    const policies = selectingPolicies(all, pod, direction);
     if (policies.length === 0) continue;
     const address = parseAddress(peer.address);
     const owners = ownersOf(world, peer.address);
@@ -202,10 +215,6 @@ function fitsPort(wanted: PolicyPort, packet: Packet, named: readonly PolicyPod[
       one.name === wanted.name && one.protocol === wanted.protocol && one.port === port
     )
   );
-}
-
-function isSame(a: PolicyPod, b: PolicyPod): boolean {
-  return a.namespace === b.namespace && a.name === b.name;
 }
 
 function nameOf({ namespace, name }: NetworkPolicy): PolicyName {

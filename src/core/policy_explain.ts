@@ -9,6 +9,7 @@ import {
   type Direction,
   type Judgement,
   type PolicyName,
+  type PolicyPod,
   type PolicyWorld,
   verdict,
 } from "./policy.ts";
@@ -19,6 +20,7 @@ import type {
   PolicyPath,
 } from "./policy_inspection.ts";
 import { type AskedPacket, packetsOf, parsePolicyQuestion } from "./policy_question.ts";
+import type { GuardedLink, PolicySelection } from "./policy_selection.ts";
 import { type PolicyState, qualified } from "./policy_view.ts";
 import { namesText, ruleText } from "./policy_words.ts";
 
@@ -41,9 +43,12 @@ export interface ExplainPolicyInput {
  * @throws {SyntaxError | RangeError} when it cannot be understood, or names what is not there
  */
 export function explainPolicies(text: string, input: ExplainPolicyInput): PolicyExplanation {
-  const { world, inForce, error } = input.state;
+  const { links = [], inForce, error } = input.state;
+  const world = { ...input.state.world, unknown: unknownPods(links, input.node) };
   const packets = packetsOf(parsePolicyQuestion(text), world);
-  const paths = packets.map((packet) => pathOf(packet, input));
+  const paths = packets.map((packet) =>
+    pathOf(packet, { ...input, state: { ...input.state, world } })
+  );
   const { taken, omitted } = takeWithin(MAX_PATHS, paths);
   const [from = "", to = "", port = ""] = text.split(" ").filter((word) => word !== "");
   return {
@@ -60,6 +65,18 @@ export function explainPolicies(text: string, input: ExplainPolicyInput): Policy
   };
 }
 
+/** Pods of links that nobody knows any more; those of one pod have the same addresses. */
+function unknownPods(links: readonly GuardedLink[], nodeName: string): readonly PolicyPod[] {
+  const pods = new Map<string, PolicyPod>();
+  for (const { namespace, podName: name, addresses, pod } of links) {
+    if (namespace === "" || pod !== undefined) continue;
+    const what = { labels: {}, ports: [], hostNetwork: false, nodeName };
+    const key = [namespace, name, ...addresses].join(" ");
+    pods.set(key, { namespace, name, addresses, ...what });
+  }
+  return [...pods.values()];
+}
+
 function pathOf(packet: AskedPacket, input: ExplainPolicyInput): PolicyPath {
   const { world } = input.state;
   const judged = verdict(world, packet);
@@ -69,8 +86,8 @@ function pathOf(packet: AskedPacket, input: ExplainPolicyInput): PolicyPath {
     family: packet.family,
     protocol: packet.protocol,
     port: packet.port,
-    from: endOf(packet.from.address, packet.fromPod, world),
-    to: endOf(packet.to.address, packet.toPod, world),
+    from: endOf(packet.from.address, packet.fromPod, { world, peer: packet.toPod }),
+    to: endOf(packet.to.address, packet.toPod, { world, peer: packet.fromPod }),
     allowed: judged.allowed,
     passes: egress.passes && ingress.passes,
     egress,
@@ -78,8 +95,17 @@ function pathOf(packet: AskedPacket, input: ExplainPolicyInput): PolicyPath {
   };
 }
 
-function endOf(address: string, pod: AskedPacket["toPod"], { nodes }: PolicyWorld): PolicyEnd {
-  const owner = [...nodes].find(([, addresses]) => addresses.includes(address))?.[0];
+function endOf(
+  address: string,
+  pod: PolicyPod | undefined,
+  { world: { nodes }, peer }: {
+    readonly world: PolicyWorld;
+    readonly peer: PolicyPod | undefined;
+  },
+): PolicyEnd {
+  const owners = [...nodes].filter(([, addresses]) => addresses.includes(address));
+  // A gateway's address is every node's: it is that of the pod's own one.
+  const owner = (owners.find(([name]) => name === peer?.nodeName) ?? owners[0])?.[0];
   return {
     address,
     pod: pod && qualified(pod),
@@ -92,13 +118,18 @@ function judgementOf(
   direction: Direction,
   judgement: Judgement,
   packet: AskedPacket,
-  { node, state: { world, selections } }: ExplainPolicyInput,
+  { node, state: { world, selections, links = [] } }: ExplainPolicyInput,
 ): PolicyJudgement {
-  const pod = direction === "egress" ? packet.fromPod : packet.toPod;
-  const link = pod &&
-    selections.find((one) =>
-      one.namespace === pod.namespace && one.podName === pod.name && one[direction] !== undefined
-    );
+  const [pod, { address }] = direction === "egress"
+    ? [packet.fromPod, packet.from]
+    : [packet.toPod, packet.to];
+  const isOfPod = (one: PolicySelection | GuardedLink): boolean =>
+    one.namespace === pod?.namespace && one.podName === pod.name;
+  // There may be two of one name: one has just been made anew, the other is not yet detached.
+  const own = links.find((one) => isOfPod(one) && one.addresses.includes(address))?.hostIfname;
+  const link = selections.find((one) =>
+    isOfPod(one) && one[direction] !== undefined && (own ?? one.hostIfname) === one.hostIfname
+  );
   const denies = judgement.kind === "denied";
   const passes = !denies || link?.mode === "audit";
   const text = judgementText(direction, judgement, pod, world);
@@ -156,6 +187,10 @@ function judgementText(
     }
     case "denied": {
       const names = namesText(judgement.policies.map(qualified).sort());
+      if (pod !== undefined && world.unknown?.includes(pod)) {
+        return "denied: the pod's labels are not known any more, so that it is taken to be selected by " +
+          `${names}`;
+      }
       return judgement.policies.length === 1
         ? `denied: the pod is selected by ${names}, which does not allow it`
         : `denied: the pod is selected by ${names}; none of them allows it`;

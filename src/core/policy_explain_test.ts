@@ -28,6 +28,7 @@ const WORLD = parseWorld({
     pod("far", ["10.0.0.3"], { app: "db", nodeName: "n2" }),
     pod("agent", ["198.51.100.11"], { hostNetwork: true }),
     pod("six", ["2001:db8::6"]),
+    pod("new", []),
   ],
   policies: [
     networkPolicy("web", "deny-all", { podSelector: {}, policyTypes: ["Ingress"] }),
@@ -168,6 +169,71 @@ Deno.test("explainPolicies() judges every pod that shares an address", () => {
   assertEquals(explain("10.0.0.3 203.0.113.1 5432").passes, false);
 });
 
+Deno.test("explainPolicies() judges each of two pods of one name, by its own link", () => {
+  // The old one, of another Deployment's labels, is not yet detached.
+  const [old] = parseWorld({
+    namespaces: [],
+    pods: [pod("front", ["10.0.0.9"], { app: "db" })],
+    policies: [],
+  }).pods;
+  const world = { ...WORLD, pods: [...WORLD.pods, old!] };
+  const link = { namespace: "web", podName: "front", mode: "enforce" } as const;
+  const links = [
+    { ...link, hostIfname: "flock1", addresses: ["2001:db8::1", "10.0.0.1"], pod: WORLD.pods[0] },
+    { ...link, hostIfname: "flock9", addresses: ["10.0.0.9"], pod: old },
+  ];
+  const selections: PolicySelection[] = [
+    { ...link, hostIfname: "flock1", ingress: [] },
+    { ...link, hostIfname: "flock9", ingress: [], mode: "audit" },
+  ];
+  const ask = (text: string) =>
+    explainPolicies(text, {
+      node: "n1",
+      state: { world, links, selections, inForce: true, error: undefined },
+    });
+  const to = ask("web/db web/front 80");
+  assertEquals(to.items.map((one) => [one.to.address, one.ingress.mode, one.passes]), [
+    ["2001:db8::1", "enforce", false],
+    ["10.0.0.1", "enforce", false],
+    ["10.0.0.9", "audit", true],
+  ]);
+  assertEquals(to.passes, false);
+  // They are not one and the same to the kernel either.
+  assertEquals(ask("10.0.0.9 10.0.0.1 80").items.map(({ ingress }) => ingress.outcome), ["denied"]);
+});
+
+Deno.test("explainPolicies() denies what a policy could deny to a pod that nobody knows any more", () => {
+  const link = { namespace: "web", podName: "gone", mode: "enforce" } as const;
+  const addresses = ["10.0.0.7"];
+  const links = [
+    { ...link, hostIfname: "flock7", addresses },
+    { ...link, hostIfname: "flock8", addresses },
+    { ...link, namespace: "", podName: "", hostIfname: "flock5", addresses: ["10.0.0.5"] },
+  ];
+  const selections: PolicySelection[] = [{ ...link, hostIfname: "flock7", ingress: [] }];
+  const ask = (text: string) =>
+    explainPolicies(text, {
+      node: "n1",
+      state: { world: WORLD, links, selections, inForce: true, error: undefined },
+    });
+  for (const text of ["10.0.0.1 10.0.0.7 80", "web/front web/gone 80"]) {
+    const { passes, items } = ask(text);
+    assertEquals([passes, items.length, items[0]?.to.pod], [false, 1, "web/gone"], text);
+    assertEquals(
+      items[0]?.ingress.text,
+      "denied: the pod's labels are not known any more, so that it is taken to be selected by " +
+        "web/db, web/deny-all",
+    );
+  }
+  // No policy is about this direction.
+  assertEquals(ask("web/gone 198.51.100.77 80").passes, true);
+  // As a peer it is nobody's.
+  assertEquals(ask("web/gone web/db 5432").items[0]?.ingress.outcome, "denied");
+  // A container without a pod is not policies' business.
+  const { passes, items: [item] } = ask("10.0.0.7 10.0.0.5 80");
+  assertEquals([passes, item?.to.pod], [true, undefined]);
+});
+
 Deno.test("explainPolicies() says what is wrong with a question", () => {
   const cases: Readonly<Record<string, string>> = {
     "web/front": 'Cannot explain "web/front": it has to be FROM TO [PROTOCOL/]PORT, as in ' +
@@ -177,14 +243,22 @@ Deno.test("explainPolicies() says what is wrong with a question", () => {
     "web/a/b web/db 80": 'Cannot read pod "web/a/b": it has to be NAMESPACE/NAME',
     "web/front web/db 65536": 'Cannot read port "65536": it has to be [tcp/|udp/|sctp/] and',
     "web/front web/db gre/1": 'Cannot read port "gre/1"',
+    "web/front web/db tcp/0": 'Cannot read port "tcp/0": it has to be',
+    "web/front 0.0.0.0/0 80":
+      'Cannot explain "0.0.0.0/0": it is a prefix, and a packet has a single address',
+    "2001:db8::/32 web/db 80": 'Cannot explain "2001:db8::/32": it is a prefix',
     "web/front web/no 80": 'Cannot explain pod "web/no": the agent knows no pod of this name',
     "web/front web/db udp/sql": 'Cannot find port "udp/sql": pod "web/db" names tcp/sql',
     "web/db web/front sql": 'Cannot find port "tcp/sql": pod "web/front" names no port',
     "web/db 192.0.2.1 sql": 'Cannot find port "sql": only pods name ports, and no pod is there',
     "web/six web/far 80":
-      "Cannot explain web/six to web/far: they do not both have an IPv6 or IPv4 address",
+      "Cannot explain web/six to web/far: a packet has addresses of one family, and web/six has " +
+      "only IPv6, web/far has only IPv4",
+    "web/front web/new 80":
+      "a packet has addresses of one family, and web/front has IPv6 and IPv4, web/new has none",
     "10.0.0.1 10.0.0.2 icmpv6":
-      "Cannot explain 10.0.0.1 to 10.0.0.2: they do not both have an IPv6 address",
+      "Cannot explain 10.0.0.1 to 10.0.0.2: ICMPv6 is between IPv6 addresses, and 10.0.0.1 has " +
+      "only IPv4, 10.0.0.2 has only IPv4",
   };
   for (const [text, message] of Object.entries(cases)) {
     const error = assertThrows(() => explain(text), Error, message);

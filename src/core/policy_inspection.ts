@@ -11,9 +11,9 @@ import type { Count } from "./policy_counters.ts";
 
 /** Whether what the agent knows of policies is what the kernel does. */
 export interface PolicyForce {
-  /** What was delivered is in the kernel, or on its way there. */
+  /** What the cluster asks for is known, and in the kernel or on its way there. */
   readonly inForce: boolean;
-  /** Why not, where that failed. */
+  /** What is not known, or what failed. */
   readonly error?: string;
 }
 

@@ -91,15 +91,23 @@ export function packetsOf(
     )
   );
   if (packets.length > 0) return packets;
-  const what = families.map((family) => FAMILY_NAMES[family]).join(" or ");
+  const has = [[from, sources], [to, targets]] as const;
   throw new RangeError(
-    `Cannot explain ${endText(from)} to ${endText(to)}: they do not both have an ${what} address`,
+    `Cannot explain ${endText(from)} to ${endText(to)}: ` +
+      `${protocol === "icmpv6" ? "ICMPv6 is between" : "a packet has"} ` +
+      `${protocol === "icmpv6" ? "IPv6 addresses" : "addresses of one family"}, and ` +
+      has.map(([end, ends]) => `${endText(end)} ${familiesText(ends)}`).join(", "),
   );
 }
 
 function parseEnd(text: string): QuestionEnd {
   const [namespace = "", name, ...rest] = text.split("/");
   if (name !== undefined) {
+    if (isAddress(namespace)) {
+      throw new SyntaxError(
+        `Cannot explain ${quote(text)}: it is a prefix, and a packet has a single address`,
+      );
+    }
     if (rest.length === 0 && POD.test(namespace) && POD.test(name)) {
       return { kind: "pod", namespace, name };
     }
@@ -114,14 +122,25 @@ function parseEnd(text: string): QuestionEnd {
   }
 }
 
+function isAddress(text: string): boolean {
+  try {
+    parseAddress(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function parsePort(text: string): Pick<PolicyQuestion, "protocol" | "port"> {
   const lower = text.toLowerCase();
   if (lower === "icmp" || lower === "icmpv6") return { protocol: lower };
   const [, protocol = "tcp", number, name] = PORT.exec(lower) ?? [];
   const port = number === undefined ? name : Number(number);
-  if (port === undefined || typeof port === "number" && port > 65_535) {
+  if (port === undefined || typeof port === "number" && (port < 1 || port > 65_535)) {
     throw new SyntaxError(
-      `Cannot read port ${quote(text)}: it has to be [tcp/|udp/|sctp/] and a number up to 65535 ` +
+      `Cannot read port ${
+        quote(text)
+      }: it has to be [tcp/|udp/|sctp/] and a number from 1 to 65535 ` +
         "or a port's name, or icmp",
     );
   }
@@ -137,19 +156,27 @@ interface End {
 function endsOf(end: QuestionEnd, world: PolicyWorld): readonly End[] {
   if (end.kind === "address") {
     const at = { [end.family]: end.address };
-    const owners = ownersOf(world, end.address);
+    const owners = [
+      ...ownersOf(world, end.address),
+      ...(world.unknown ?? []).filter(({ addresses }) => addresses.includes(end.address)),
+    ];
     return owners.length === 0 ? [{ at }] : owners.map((pod) => ({ at, pod }));
   }
-  const { pods, policies } = world;
-  const pod = pods.find(({ namespace, name }) => namespace === end.namespace && name === end.name);
-  if (pod === undefined) {
+  const { pods, policies, unknown = [] } = world;
+  // Several: a pod was made anew, and the one of the same name before it is not yet detached.
+  const found = [...pods, ...unknown].filter(({ namespace, name }) =>
+    namespace === end.namespace && name === end.name
+  );
+  if (found.length === 0) {
     throw new RangeError(
       `Cannot explain pod "${endText(end)}": the agent knows no pod of this name` +
         (policies.length === 0 ? " (while there is no NetworkPolicy, only this node's pods)" : ""),
     );
   }
-  const [ipv6, ipv4] = FAMILIES.map((family) => endpointOf(pod, family)?.address);
-  return [{ at: { ipv6, ipv4 }, pod }];
+  return found.map((pod) => {
+    const [ipv6, ipv4] = FAMILIES.map((family) => endpointOf(pod, family)?.address);
+    return { at: { ipv6, ipv4 }, pod };
+  });
 }
 
 /** Policies judge a pod by its link; one with its node's network has none. */
@@ -168,6 +195,13 @@ function numberOf(name: string, protocol: PolicyQuestion["protocol"], { pod }: E
   throw new RangeError(
     `Cannot find port "${protocol}/${name}": pod "${qualified(pod)}" names ${names || "no port"}`,
   );
+}
+
+function familiesText(ends: readonly End[]): string {
+  const names = FAMILIES.filter((family) => ends.some(({ at }) => at[family] !== undefined))
+    .map((family) => FAMILY_NAMES[family]);
+  if (names.length === 0) return "has none";
+  return `has ${names.length === 1 ? "only " : ""}${names.join(" and ")}`;
 }
 
 function endText(end: QuestionEnd): string {

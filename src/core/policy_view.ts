@@ -5,16 +5,18 @@
  * @module
  */
 import type { PolicyWorld } from "./policy.ts";
-import type { PolicySelection } from "./policy_selection.ts";
+import type { GuardedLink, PolicySelection } from "./policy_selection.ts";
 
 /** Policies as they are enforced. */
 export interface PolicyState {
   /** What was computed last, of which the selections are; undefined: nothing so far. */
   readonly world: PolicyWorld | undefined;
   readonly selections: readonly PolicySelection[];
-  /** What the source delivered is in the kernel, or on its way there. */
+  /** The links that it was made for. */
+  readonly links?: readonly GuardedLink[];
+  /** What the cluster asks for is known, and in the kernel or on its way there. */
   readonly inForce: boolean;
-  /** Why the last change failed; undefined when it did not. */
+  /** What is not known, or why the last change failed; undefined when nothing is amiss. */
   readonly error: string | undefined;
 }
 

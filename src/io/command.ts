@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { messageOf } from "../core/errors.ts";
 
 /** Directories where the tools are looked for, in this order. */
 export const TOOL_DIRS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] as const;
@@ -29,7 +30,7 @@ export interface CommandOutput {
   readonly stderr: string;
 }
 
-/** A command that ended with a status other than 0, was killed, or could not be started. */
+/** A command that ended with a status other than 0, or was killed. */
 export class CommandError extends Error {
   override readonly name = "CommandError";
 
@@ -95,18 +96,28 @@ export interface FollowOptions {
 /** Runs a tool that goes on. The seam that tests replace. */
 export type FollowCommand = typeof followCommand;
 
-/** A child process with the environment that all of ours get. */
+/**
+ * A child process with the environment that all of ours get.
+ *
+ * @throws {Error} when it cannot be started
+ */
 export function spawnTool(
   tool: Tool,
   args: readonly string[],
   options: Pick<Deno.CommandOptions, "stdin" | "stdout" | "stderr">,
 ): Deno.ChildProcess {
-  return new Deno.Command(toolPath(tool), {
-    args: [...args],
-    clearEnv: true,
-    env: { PATH: TOOL_DIRS.join(":"), LC_ALL: "C" },
-    ...options,
-  }).spawn();
+  const path = toolPath(tool);
+  try {
+    return new Deno.Command(path, {
+      args: [...args],
+      clearEnv: true,
+      env: { PATH: TOOL_DIRS.join(":"), LC_ALL: "C" },
+      ...options,
+    }).spawn();
+  } catch (cause) {
+    const why = messageOf(cause).replace(`Failed to spawn '${path}': `, "");
+    throw new Error(`Cannot run "${tool}": ${why}`, { cause });
+  }
 }
 
 /**

@@ -88,3 +88,21 @@ Deno.test("runCommand() tells a missed deadline from a kill by somebody else", a
   const killed = await assertRejects(() => runCommand("sh", ["-c", "kill -9 $$"]), CommandError);
   assertEquals(killed.message, 'Cannot run "sh -c kill -9 $$": killed by SIGKILL');
 });
+
+Deno.test("a tool that cannot be started is named", async () => {
+  const long = "x".repeat(3_000_000);
+  for (
+    const run of [
+      () => runCommand("sh", [long]),
+      () =>
+        followCommand("sh", [long], {
+          onLine: () => {},
+          onErrorLine: () => {},
+          signal: new AbortController().signal,
+        }),
+    ]
+  ) {
+    const error = await assertRejects(run, Error);
+    assertEquals(error.message, 'Cannot run "sh": Argument list too long (os error 7)');
+  }
+});

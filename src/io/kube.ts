@@ -150,6 +150,10 @@ class KubeSource implements ClusterSource {
     return this.#policies.synced;
   }
 
+  get policiesProblem(): string | undefined {
+    return this.#policies.problem;
+  }
+
   policies(): Iterable<NetworkPolicy> {
     return this.#policies.policies();
   }

@@ -40,6 +40,8 @@ export interface KubeRequest {
   readonly signal: AbortSignal;
   /** Milliseconds: for all of it, or for a stream between two of its bytes. */
   readonly timeoutMs?: number;
+  /** Of a stream: called when the server has begun to answer. */
+  readonly onOpen?: () => void;
 }
 
 export interface KubeWrite extends KubeRequest {
@@ -73,6 +75,7 @@ export class KubeClient implements AsyncDisposable {
   async *lines(request: KubeRequest): AsyncGenerator<string, void, void> {
     using attempt = new Attempt(request);
     const { body } = await this.#guarded(request, attempt, () => this.#send(request, attempt));
+    request.onOpen?.();
     // Nobody listens any more when it is given up.
     body.on("error", () => {});
     const chunks: AsyncIterator<Uint8Array> = body[Symbol.asyncIterator]();

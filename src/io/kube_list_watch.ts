@@ -16,6 +16,7 @@
  *
  * @module
  */
+import { messageOf } from "../core/errors.ts";
 import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
 import { isNews, log } from "../log.ts";
@@ -51,6 +52,8 @@ export interface ListWatchTiming {
   /** Until a failure is tried again: at first, and at most. Half to all of it, so that nodes spread. */
   readonly retryMinMs: number;
   readonly retryMaxMs: number;
+  /** After how long a trouble is told of: what is over sooner is everyday life. */
+  readonly troubleMs: number;
 }
 
 const TIMING: ListWatchTiming = {
@@ -58,6 +61,7 @@ const TIMING: ListWatchTiming = {
   silenceMs: 55_000,
   retryMinMs: 1_000,
   retryMaxMs: 30_000,
+  troubleMs: 30_000,
 };
 /** What ends sooner than this, without a word, was no watch: do not hurry to ask again. */
 const SHORT_WATCH_MS = 1_000;
@@ -82,6 +86,10 @@ export class ListWatch<T> {
   #version: string | undefined;
   #failures = 0;
   #warned = false;
+  /** What failed last, and since when nothing else has come (`performance.now`). */
+  #trouble: { readonly since: number; readonly reason: string } | undefined;
+  /** Since when the server has had a watch open. */
+  #watchedSince: number | undefined;
 
   constructor(options: ListWatchOptions<T>) {
     this.#o = options;
@@ -91,6 +99,20 @@ export class ListWatch<T> {
   /** True once everything was read at least once. */
   get synced(): boolean {
     return this.#synced;
+  }
+
+  /** Why nothing was read so far, or no changes are heard of for a while; undefined when that is not so. */
+  get trouble(): string | undefined {
+    if (this.#trouble === undefined || this.#isWatched) return undefined;
+    const { since, reason } = this.#trouble;
+    const isLong = performance.now() - since >= this.#timing.troubleMs;
+    return isLong || !this.#synced ? reason : undefined;
+  }
+
+  /** A watch is open that was not ended at once. There may be nothing to hear. */
+  get #isWatched(): boolean {
+    return this.#watchedSince !== undefined &&
+      performance.now() - this.#watchedSince >= SHORT_WATCH_MS;
   }
 
   get items(): ReadonlyMap<string, T> {
@@ -143,6 +165,7 @@ export class ListWatch<T> {
       },
       signal,
       timeoutMs: silenceMs,
+      onOpen: () => this.#watchedSince = performance.now(),
     });
     for await (const line of lines) {
       this.#event(JSON.parse(line), path);
@@ -191,10 +214,14 @@ export class ListWatch<T> {
     }
     this.#warned = false;
     this.#failures = 0;
+    this.#trouble = undefined;
   }
 
   async #failed(error: unknown, signal: AbortSignal): Promise<void> {
     const { retryMinMs, retryMaxMs } = this.#timing;
+    const since = this.#isWatched ? undefined : this.#trouble?.since;
+    this.#trouble = { since: since ?? performance.now(), reason: messageOf(error) };
+    this.#watchedSince = undefined;
     const { path, fieldSelector } = this.#o;
     const fields = { path, fieldSelector, err: error };
     const isGone = error instanceof KubeError && error.status === GONE;

@@ -32,18 +32,21 @@ export class KubePolicies {
   readonly #shared = new Map<string, Labels>();
   readonly #wanted = Promise.withResolvers<void>();
   #peersWanted = false;
+  #synced = false;
 
   constructor(options: Pick<ListWatchOptions<unknown>, "client" | "onChange" | "timing">) {
-    const common = { ...options, isSame };
+    const onChange = (): void => {
+      this.#wantPeers();
+      this.#synced ||= this.#policies.synced && this.#namespaces.synced &&
+        (!this.#peersWanted || this.#peers.synced);
+      options.onChange();
+    };
+    const common = { ...options, onChange, isSame };
     this.#policies = new ListWatch({
       ...common,
       path: "/apis/networking.k8s.io/v1/networkpolicies",
       parse: parseNetworkPolicy,
       onTaken: warnOfProblems,
-      onChange: () => {
-        this.#wantPeers();
-        options.onChange();
-      },
     });
     this.#namespaces = new ListWatch({
       ...common,
@@ -58,10 +61,26 @@ export class KubePolicies {
     });
   }
 
-  /** True once everything that policies rest on was read at least once. */
+  /**
+   * True once everything that policies rest on was read. It stays true when the first policy comes and the pods
+   * of other nodes are yet to be read: until they are, the policy is in force without them.
+   */
   get synced(): boolean {
-    return this.#policies.synced && this.#namespaces.synced &&
-      (!this.#peersWanted || this.#peers.synced);
+    return this.#synced;
+  }
+
+  /** What is missing or may be out of date, and why; undefined: nothing. */
+  get problem(): string | undefined {
+    const parts: readonly (readonly [string, Pick<ListWatch<unknown>, "synced" | "trouble">])[] = [
+      ["NetworkPolicies", this.#policies],
+      ["namespaces", this.#namespaces],
+      ...(this.#policies.items.size === 0 ? [] : [["pods of other nodes", this.#peers] as const]),
+    ];
+    for (const [what, { synced, trouble }] of parts) {
+      if (!synced) return `${what} are not known yet${trouble === undefined ? "" : `: ${trouble}`}`;
+      if (trouble !== undefined) return `changes of ${what} are not heard of: ${trouble}`;
+    }
+    return undefined;
   }
 
   policies(): Iterable<NetworkPolicy> {

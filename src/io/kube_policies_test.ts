@@ -1,4 +1,4 @@
-import { assert, assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStrictEquals } from "@std/assert";
 import {
   apiNamespace,
   apiPod,
@@ -51,15 +51,21 @@ Deno.test("the first policy brings the pods of all nodes, and the last one leave
   f.server.store.put("pods", other);
   f.server.store.put("pods", apiPod("own"));
   await f.until(() => f.source.policiesSynced && f.server.watches === WATCHES);
-  // Until they are all there, policies rest on what is missing.
+  // Until they are there, the policy is in force without them, which is stricter.
   f.server.refuse = ({ resource, query }) =>
     resource === "pods" && query.fieldSelector === undefined;
   f.server.store.put("networkpolicies", apiPolicy("p", { ingress: [BLOCK] }));
+  await f.until(() => [...f.source.policies()].length === 1);
+  assertEquals([f.source.policiesSynced, f.source.synced], [true, true]);
+  assertMatch(f.source.policiesProblem!, /^pods of other nodes are not known yet/);
   await f.until(() => askedForPeers(f) > 1);
-  assertEquals([f.source.policiesSynced, f.source.synced], [false, true]);
-  assertEquals([...f.source.peers()], []);
+  assertMatch(
+    f.source.policiesProblem!,
+    /^pods of other nodes are not known yet: Cannot read "\/api\/v1\/pods": 403 .*forbidden/,
+  );
+  assertEquals([[...f.source.peers()], f.source.policiesSynced], [[], true]);
   f.server.refuse = () => false;
-  await f.until(() => f.source.policiesSynced);
+  await f.until(() => f.source.policiesProblem === undefined);
   assertEquals([...f.source.peers()].map(({ name }) => name).sort(), ["other", "own"]);
   const found = peer(f, "other");
   assertEquals({ ...found, uid: "" }, {
@@ -93,10 +99,50 @@ Deno.test("routes do not wait for policies, and an agent without the rights says
     await f.until(() => lines.some((line) => line.includes(path) && line.includes("forbidden")));
   }
   assertEquals(f.source.policiesSynced, false);
+  assertMatch(f.source.policiesProblem!, /^NetworkPolicies are not known yet: Cannot .*forbidden/);
+  f.server.refuse = ({ resource }) => resource === "namespaces";
+  await f.until(() => f.source.policiesProblem!.startsWith("namespaces are not known yet: "));
   f.server.refuse = () => false;
   await f.until(() => f.source.policiesSynced);
+  assertEquals(f.source.policiesProblem, undefined);
   stop.abort();
   await running;
+});
+
+Deno.test("an agent that starts waits for the pods of all nodes, when there is a policy", async () => {
+  await using f = await createClusterFixture({ run: false });
+  f.server.store.put("networkpolicies", apiPolicy("p", {}));
+  f.server.store.put("pods", apiPod("other", { node: "n2" }));
+  f.server.refuse = ({ resource, query }) =>
+    resource === "pods" && query.fieldSelector === undefined;
+  const stop = new AbortController();
+  const running = f.source.run(stop.signal);
+  await f.until(() => [...f.source.policies()].length === 1 && askedForPeers(f) > 1);
+  assertEquals([f.source.policiesSynced, f.source.synced], [false, true]);
+  f.server.refuse = () => false;
+  await f.until(() => f.source.policiesSynced);
+  assertEquals([...f.source.peers()].map(({ name }) => name), ["other"]);
+  stop.abort();
+  await running;
+});
+
+Deno.test("rights that are taken away are told of when it lasts, until they are back", async () => {
+  await using f = await createClusterFixture({ timing: { troubleMs: 400 } });
+  f.server.store.put("networkpolicies", apiPolicy("p", {}));
+  await f.until(() => f.server.watches === WATCHES + 1 && f.source.policiesProblem === undefined);
+  f.server.refuse = ({ resource }) => resource === "networkpolicies";
+  const refusedAt = performance.now();
+  f.server.endWatches();
+  await f.until(() => f.source.policiesProblem !== undefined);
+  assert(performance.now() - refusedAt >= 400, "a blip is no trouble");
+  assertMatch(
+    f.source.policiesProblem!,
+    /^changes of NetworkPolicies are not heard of: Cannot read .*: 403 .*forbidden/,
+  );
+  assertEquals([f.source.policiesSynced, [...f.source.policies()].length], [true, 1]);
+  // A watch that is open is enough: there may be nothing to hear.
+  f.server.refuse = () => false;
+  await f.until(() => f.source.policiesProblem === undefined);
 });
 
 Deno.test("what says the same as before stays the same object, and is no change", async () => {

@@ -15,6 +15,7 @@ export const QUICK: ListWatchTiming = {
   silenceMs: 6_000,
   retryMinMs: 10,
   retryMaxMs: 50,
+  troubleMs: 200,
 };
 
 /** Watches that an agent has as long as there is no NetworkPolicy; one more with one. */

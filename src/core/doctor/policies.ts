@@ -19,7 +19,7 @@ export function judgePolicies({ inForce, error, hasTable }: PolicyFacts): readon
   if (error !== undefined) {
     return [{
       id: "policies",
-      finding: `the packet filter does not have them: ${error}`,
+      finding: `they are not in force: ${error}`,
       fix: ["flock policies", "flock render nft | nft -c -f -"],
     }];
   }

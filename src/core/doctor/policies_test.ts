@@ -11,7 +11,7 @@ import {
 Deno.test("judgePolicies() wants them in force, and their table there", () => {
   assertEquals(judgePolicies({ inForce: true, hasTable: true }), []);
   const [failed] = judgePolicies({ inForce: false, error: "Cannot run nft", hasTable: true });
-  assertEquals(failed?.finding, "the packet filter does not have them: Cannot run nft");
+  assertEquals(failed?.finding, "they are not in force: Cannot run nft");
   assertEquals(judgePolicies({ inForce: false, hasTable: false }), []);
   const [gone] = judgePolicies({ inForce: true, hasTable: false });
   assertEquals(gone?.finding, "table inet flock is not there, although the agent made it");
