@@ -14,6 +14,7 @@ FROM debian:bookworm-20250520-slim
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends \
   bird2=2.0.12-* \
+  conntrack=1:1.4.7-* \
   iproute2=6.1.0-* \
   nftables=1.0.6-* \
   util-linux=2.38.1-* \

@@ -21,7 +21,8 @@ export const PERMISSIONS: readonly Permission[] = [
     // Absolute paths: names would be looked up at every start, and one that is missing (the host
     // that runs the plugin has no BIRD) prints a line or, without a PATH, stops the program.
     values: TOOLS.flatMap((tool) => TOOL_DIRS.map((dir) => `${dir}/${tool}`)),
-    reason: "the tools that do the work: links and routes, pod namespaces, BIRD, nftables",
+    reason:
+      "the tools that do the work: links and routes, pod namespaces, BIRD, nftables, tracked connections",
   },
   {
     flag: "--allow-net",

@@ -36,6 +36,7 @@ const DEMO: readonly Requirement[] = [
 const SINGLE_TESTS: readonly Requirement[] = [
   { package: "frr", file: "/usr/lib/frr/bgpd", service: "frr.service" },
   { package: "containernetworking-plugins", file: "/usr/lib/cni/portmap" },
+  { package: "conntrack", file: "conntrack" },
   { package: "tcpdump", file: "tcpdump" },
   { package: "kubernetes-client", file: "kubectl" },
   { package: "debootstrap", file: "debootstrap" },

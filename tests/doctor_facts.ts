@@ -140,6 +140,7 @@ export function healthyFacts(change: Partial<Facts> = {}): Facts {
         { tool: "bird", version: "2.0.12" },
         { tool: "ip", version: "6.1.0" },
         { tool: "nft", version: "1.0.6" },
+        { tool: "conntrack", version: "1.4.7" },
       ],
     },
     config: { known: configs[0]! },

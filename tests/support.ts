@@ -23,6 +23,7 @@ const NEEDS = {
   root: () => Deno.uid() === 0 ? undefined : "needs root",
   bird: () => lacks("bird2", "bird"),
   nft: () => lacks("nftables", "nft"),
+  conntrack: () => lacks("conntrack", "conntrack"),
   ping: () => lacks("iputils-ping", "ping"),
   frr: () => lacks("frr", "/usr/lib/frr/bgpd"),
   referencePlugins: () => lacks("containernetworking-plugins", "/usr/lib/cni/portmap"),

@@ -12,25 +12,30 @@ import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { addressesOf } from "./addressing.ts";
+import type { ForgetConnections } from "./connections.ts";
 
 /** What has something of an attachment. */
 export interface DetachmentContext {
-  readonly ip: Ip;
-  readonly store: Store;
-  readonly ipam: Ipam;
+  readonly ip: Pick<Ip, "deleteLink" | "link" | "runPod">;
+  readonly store: Pick<Store, "list" | "remove">;
+  readonly ipam: Pick<Ipam, "release">;
   /** Withdraws what leads to an attachment; it is about to be detached. */
   readonly withdraw: (attachment: Attachment) => Promise<void>;
+  /** Forgets the connections of addresses that nobody has any more. */
+  readonly forget: ForgetConnections;
 }
 
 /** Takes away everything that an attachment has; last, that it is remembered. */
 export async function detach(attachment: Attachment, context: DetachmentContext): Promise<void> {
-  const { ip, store, ipam, withdraw } = context;
+  const { ip, store, ipam, withdraw, forget } = context;
   await withdraw(attachment);
   await unbindAnycast(attachment, context);
   // Addresses, neighbour entries and routes go with the link, and the pod's end with the node's.
   if (attachment.state === "committed" || !await isForeign(attachment.hostIfname, ip)) {
     await ip.deleteLink(attachment.hostIfname);
   }
+  // Nothing comes from the pod any more that could make new ones. Its anycast addresses are not its alone.
+  await forget(addressesOf({ ...attachment, anycast: [] }));
   await stored(store.remove(attachmentKey(attachment)));
   for (const address of addressesOf(attachment)) ipam.release(address);
 }
@@ -50,7 +55,7 @@ export async function deleteStrayLink(
 }
 
 /** True for a link that somebody else named like one of ours: the ADD that met it has failed. */
-async function isForeign(ifname: string, ip: Ip): Promise<boolean> {
+async function isForeign(ifname: string, ip: Pick<Ip, "link">): Promise<boolean> {
   const link = await ip.link(ifname);
   return link?.alias !== undefined && parseAlias(link.alias) === undefined;
 }

@@ -17,6 +17,7 @@ import { createIp } from "../io/ip.ts";
 import { runIpMonitor } from "../io/ip_monitor.ts";
 import type * as Kube from "../io/kube.ts";
 import { createManifestSource } from "../io/manifests.ts";
+import { createConntrack } from "../io/conntrack.ts";
 import { createNft } from "../io/nft.ts";
 import { probeNexthops } from "../io/nexthops.ts";
 import { serveAgent } from "../io/socket.ts";
@@ -33,6 +34,7 @@ import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { ConfigStatus } from "./config_status.ts";
 import { writeConflist } from "./conflist.ts";
+import { forgetConnections } from "./connections.ts";
 import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { explainOperations } from "./explain.ts";
@@ -127,6 +129,7 @@ export async function runAgent(
     ipam,
     ip,
     now: () => new Date(),
+    forget: forgetConnections(createConntrack()),
     admit: (pod, signal) => policies.admit(pod, signal),
     notAdmitting: () => policies.notReady,
     onChange: (attachment) => {

@@ -2,7 +2,7 @@
  * Attachments: ADD, DEL, CHECK and GC as operations on the store, the kernel and the allocator.
  *
  *     ADD   pod → addresses held → stored "pending" → wired → stored "committed" → result
- *     DEL   unwired → forgotten → addresses released
+ *     DEL   unwired → connections forgotten → forgotten → addresses released
  *
  * One way back: whatever an ADD did, at whatever step it failed or was killed, is undone by the same
  * `#detach` that does a DEL. A pending entry is on disk before the first link is made, so a restarted
@@ -28,6 +28,7 @@ import { readSurroundings, type Surroundings } from "./address_guard.ts";
 import { addressesOf, chooseAddresses, podOptions } from "./addressing.ts";
 import { checkAttachment } from "./attachment_check.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
+import type { ForgetConnections } from "./connections.ts";
 import { wireHost } from "./host_wiring.ts";
 import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
@@ -56,6 +57,8 @@ export interface PodNetworkOptions {
   readonly onChange: (attachment: Attachment) => void;
   /** Withdraws what leads to an attachment; it is about to be detached. */
   readonly withdraw: (attachment: Attachment) => Promise<void>;
+  /** Forgets the connections of addresses that nobody has any more, or nobody yet. */
+  readonly forget: ForgetConnections;
   /** Has the kernel enforce the policies of a pod whose attachment is stored as pending. */
   readonly admit: (pod: Pod, signal: AbortSignal) => Promise<void>;
   /** Why that would fail now; undefined when it would not, or when it is worth a try. */
@@ -257,8 +260,10 @@ export class PodNetwork {
       };
       const isStored = wait(step("store", () => pending));
       const isEnforced = wait(step("enforce", () => this.#o.admit(pod, signal)));
+      // Of an address that was another node's this node may know connections: its pods', and what it forwarded.
+      const isUnknown = wait(this.#o.forget(options.addresses));
       // Its first packet, either way, already meets its rules.
-      const isReady = Promise.all([isStored, isEnforced]).then(() => {});
+      const isReady = Promise.all([isStored, isEnforced, isUnknown]).then(() => {});
       const isOnNode = wait(
         step(
           "wire node",

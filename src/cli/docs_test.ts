@@ -151,7 +151,12 @@ Deno.test("docs: policies.md has every option of flock policies explain", async 
 Deno.test("docs: README.md has the versions that flock doctor compares with", async () => {
   const rows = new Map(tableOf(await read("README.md"), "what ").map(([what, is]) => [what, is]));
   assertEquals(
-    { bird: rows.get("BIRD"), ip: rows.get("iproute2"), nft: rows.get("nftables") },
+    {
+      bird: rows.get("BIRD"),
+      ip: rows.get("iproute2"),
+      nft: rows.get("nftables"),
+      conntrack: rows.get("conntrack-tools"),
+    },
     TESTED_VERSIONS,
   );
 });

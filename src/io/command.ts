@@ -11,7 +11,7 @@ import { messageOf } from "../core/errors.ts";
 export const TOOL_DIRS = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"] as const;
 
 /** The tools flock runs. The build bakes permission for each of them in each of `TOOL_DIRS`. */
-export const TOOLS = ["ip", "nsenter", "sh", "bird", "birdc", "nft"] as const;
+export const TOOLS = ["ip", "nsenter", "sh", "bird", "birdc", "nft", "conntrack"] as const;
 export type Tool = typeof TOOLS[number];
 
 export interface CommandOptions {

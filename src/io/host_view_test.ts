@@ -55,10 +55,12 @@ Deno.test("readToolVersions() understands each tool", async () => {
   const bird = "BIRD version 2.0.12\n";
   const nft = "nftables v1.0.6 (Lester Gooch #5)\n";
   const ip = "ip utility, iproute2-6.1.0, libbpf 1.1.2\n";
-  assertEquals(await readToolVersions(saying({ bird, nft, ip })), [
+  const conntrack = "conntrack v1.4.7 (conntrack-tools)\n";
+  assertEquals(await readToolVersions(saying({ bird, nft, ip, conntrack })), [
     { tool: "bird", version: "2.0.12" },
     { tool: "ip", version: "6.1.0" },
     { tool: "nft", version: "1.0.6" },
+    { tool: "conntrack", version: "1.4.7" },
   ]);
   assertEquals((await readToolVersions(saying({ bird, ip })))[2], { tool: "nft" });
 });

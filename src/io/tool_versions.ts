@@ -5,7 +5,12 @@
  */
 import { type RunCommand, runCommand } from "./command.ts";
 
-const QUESTIONS = { bird: "--version", ip: "-V", nft: "--version" } as const;
+const QUESTIONS = {
+  bird: "--version",
+  ip: "-V",
+  nft: "--version",
+  conntrack: "--version",
+} as const;
 
 /** A tool's version; undefined when it is not installed. */
 export interface InstalledTool {

@@ -70,7 +70,12 @@ testWith(
       await t.step("flock tells its version", async () => {
         assertEquals(await inImage([IMAGE_EXECUTABLE, "version"]), `flock ${VERSION}\n`);
       });
-      for (const [tool, flag] of [["bird", "--version"], ["ip", "-V"], ["nft", "--version"]]) {
+      for (
+        const [tool, flag] of [["bird", "--version"], ["ip", "-V"], ["nft", "--version"], [
+          "conntrack",
+          "--version",
+        ]]
+      ) {
         await t.step(`${tool} tells its version`, async () => {
           assert(/\d+\.\d+/.test(await inImage([tool!, flag!])));
         });

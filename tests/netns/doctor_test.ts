@@ -25,7 +25,7 @@ interface Scene {
 
 testWith(
   "netns: flock doctor finds each fault, and none on a healthy node",
-  ["root", "bird"],
+  ["root", "bird", "conntrack"],
   async (t) => {
     await using lab = await createTestLab({ executable: EXECUTABLE });
     const node = lab.node("n1");

@@ -138,6 +138,14 @@ export const CHECKS = {
     why: "flock works through them",
     fix: "install it",
   },
+  "tool-optional": {
+    severity: "warning",
+    finds: "`conntrack` is not installed",
+    why:
+      "a pod that is given the address of one that is gone is reached by connections that were " +
+      "allowed to that one, whatever its policies say",
+    fix: "install it",
+  },
   "tool-version": {
     severity: "warning",
     finds: "a tool is older than the one flock was tested with, or of another major version",

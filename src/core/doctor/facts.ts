@@ -71,7 +71,7 @@ export interface Feature {
 }
 
 export interface ToolVersion {
-  readonly tool: "bird" | "ip" | "nft";
+  readonly tool: "bird" | "ip" | "nft" | "conntrack";
   /** Undefined when it is not installed. */
   readonly version?: string;
 }

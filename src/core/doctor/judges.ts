@@ -94,7 +94,11 @@ export const JUDGES: readonly Judge[] = [
   judge(["policies-ipvs"], ["network"], (f) => judgeIpvs(f.network)),
   judge(["conntrack"], ["sysctls"], (f) => judgeConntrack(f.sysctls)),
   judge(["kernel-feature"], ["features"], (f) => judgeFeatures(f.features)),
-  judge(["tool-missing", "tool-version", "tool-newer"], ["tools"], (f) => judgeTools(f.tools)),
+  judge(
+    ["tool-missing", "tool-optional", "tool-version", "tool-newer"],
+    ["tools"],
+    (f) => judgeTools(f.tools),
+  ),
   judge(["tool-version"], ["sysctls"], (f) => judgeKernelVersion(f.sysctls[OS_RELEASE] ?? "")),
   judge(
     ["node-config"],

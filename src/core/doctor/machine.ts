@@ -19,6 +19,7 @@ export const TESTED_VERSIONS: Readonly<Record<ToolVersion["tool"], string>> = {
   bird: "2.0.12",
   ip: "6.1",
   nft: "1.0.6",
+  conntrack: "1.4.7",
 };
 
 /** Debian's packages of the tools. */
@@ -26,6 +27,7 @@ const PACKAGES: Readonly<Record<ToolVersion["tool"], string>> = {
   bird: "bird2",
   ip: "iproute2",
   nft: "nftables",
+  conntrack: "conntrack",
 };
 
 /** The first kernel with resilient next-hop groups. */
@@ -56,7 +58,8 @@ export function judgeTools(tools: readonly ToolVersion[]): readonly Problem[] {
   return tools.flatMap(({ tool, version }): Problem[] => {
     const install = [`apt-get install ${PACKAGES[tool]}`];
     if (version === undefined) {
-      return [{ id: "tool-missing", finding: `${tool} is not installed`, fix: install }];
+      const id = tool === "conntrack" ? "tool-optional" : "tool-missing";
+      return [{ id, finding: `${tool} is not installed`, fix: install }];
     }
     const tested = TESTED_VERSIONS[tool];
     const order = compareVersions(version, tested);

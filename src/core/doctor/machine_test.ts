@@ -30,6 +30,8 @@ Deno.test("judgeTools() compares with the tested versions", async (t) => {
     [{ tool: "ip", version: "6.9.0" }, "tool-newer"],
     [{ tool: "ip", version: "7.0.0" }, "tool-newer"],
     [{ tool: "ip" }, "tool-missing"],
+    [{ tool: "conntrack", version: "1.4.7" }, undefined],
+    [{ tool: "conntrack" }, "tool-optional"],
     [{ tool: "bird", version: "2.0.12" }, undefined],
     [{ tool: "bird", version: "2.0.9" }, "tool-version"],
     [{ tool: "bird", version: "2.17.1" }, "tool-newer"],
