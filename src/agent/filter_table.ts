@@ -8,7 +8,8 @@ import { NFT_TABLE } from "../core/config.ts";
 import { isListing, type NftTable, renderDifference, renderTable } from "../core/nftables.ts";
 import { CommandError } from "../io/command.ts";
 import type { Nft } from "../io/nft.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
+import { sleep } from "../sleep.ts";
 
 /** Our table in the kernel. Calls are made one after the other. */
 export class FilterTable {
@@ -131,4 +132,21 @@ export class FilterTable {
 /** A listing without its order: the kernel keeps elements in one of its own, another one each time. */
 function wordsOf(listing: string): string {
   return listing.split(/[\s,]+/).sort().join(" ");
+}
+
+/** Tells of deletions of the table, and each time when one may have gone unseen, until the signal aborts. */
+export async function followDeletions(
+  nft: Pick<Nft, "follow">,
+  { onDeleted, retryMs }: { readonly onDeleted: () => void; readonly retryMs: number },
+  signal: AbortSignal,
+): Promise<void> {
+  for (let failures = 0; !signal.aborted; failures++) {
+    await nft.follow(onDeleted, signal).catch((error) => {
+      if (!signal.aborted && isNews(failures)) {
+        log.warn("Could not follow packet filter tables", { err: error });
+      }
+    });
+    await sleep(retryMs, signal);
+    onDeleted();
+  }
 }

@@ -11,9 +11,10 @@
 import { NFT_TABLE } from "../core/config.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { NetworkPolicy } from "../core/network_policy.ts";
-import { EMPTY_TABLE, type NftTable } from "../core/nftables.ts";
+import type { NftTable } from "../core/nftables.ts";
 import type { ClusterSource, PeerPod } from "../core/objects.ts";
 import { PeerSets } from "../core/peer_sets.ts";
+import { Trouble } from "../core/trouble.ts";
 import type { PolicyPod } from "../core/policy.ts";
 import type { Labels } from "../core/label_selector.ts";
 import { PolicyCompiler } from "../core/policy_ruleset.ts";
@@ -26,7 +27,7 @@ import {
 import type { Nft } from "../io/nft.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
-import { FilterTable } from "./filter_table.ts";
+import { FilterTable, followDeletions } from "./filter_table.ts";
 import { type PolicyFactsOptions, PolicyFactsReader } from "./policy_facts.ts";
 import { Pulse } from "./pulse.ts";
 import { Turns } from "./turns.ts";
@@ -102,8 +103,8 @@ export class PolicyEnforcer {
   #error: string | undefined;
   /** Policies that were told to be too large. */
   #refused: ReadonlySet<NetworkPolicy> = new Set();
-  /** What failed last of changes and looks, and since when none has succeeded (`performance.now`). */
-  #trouble: { readonly since: number; readonly reason: string } | undefined;
+  /** Of changes and looks, while none succeeds. */
+  readonly #trouble = new Trouble();
   /** Somebody deleted the table, or so it seems. */
   #isSuspect = false;
   #running: Promise<unknown> = Promise.resolve();
@@ -135,10 +136,9 @@ export class PolicyEnforcer {
   get notReady(): string | undefined {
     const { patienceMs = PATIENCE_MS } = this.#o;
     const isNew = this.#enforced === undefined;
-    if (this.#trouble === undefined) return isNew ? "policies are not in force yet" : undefined;
-    const { since, reason } = this.#trouble;
-    if (!isNew && performance.now() - since < patienceMs) return undefined;
-    return `policies cannot be enforced: ${reason}`;
+    const reason = this.#trouble.reason(performance.now(), isNew ? 0 : patienceMs);
+    if (reason !== undefined) return `policies cannot be enforced: ${reason}`;
+    return isNew ? "policies are not in force yet" : undefined;
   }
 
   /** How often the table was written again because somebody else had changed it. */
@@ -211,7 +211,14 @@ export class PolicyEnforcer {
 
   /** Follows changes until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    await Promise.all([this.#keep(signal), this.#follow(signal)]);
+    const suspect = (): void => {
+      this.#isSuspect = true;
+      this.#pulse.wake();
+    };
+    await Promise.all([
+      this.#keep(signal),
+      followDeletions(this.#o.nft, { onDeleted: suspect, retryMs: RETRY_MAX_MS }, signal),
+    ]);
   }
 
   async #keep(signal: AbortSignal): Promise<void> {
@@ -268,24 +275,6 @@ export class PolicyEnforcer {
     return durationMs;
   }
 
-  /** Has the table looked at when somebody deletes it. */
-  async #follow(signal: AbortSignal): Promise<void> {
-    for (let failures = 0; !signal.aborted; failures++) {
-      const suspect = (): void => {
-        this.#isSuspect = true;
-        this.#pulse.wake();
-      };
-      await this.#o.nft.follow(suspect, signal).catch((error) => {
-        if (!signal.aborted && isNews(failures)) {
-          log.warn("Could not follow packet filter tables", { err: error });
-        }
-      });
-      await sleep(RETRY_MAX_MS, signal);
-      // It may have gone unseen.
-      suspect();
-    }
-  }
-
   /**
    * Makes the table what it should be, beginning after this was asked; who asks while another one is under
    * way shares the next.
@@ -318,7 +307,7 @@ export class PolicyEnforcer {
     };
     this.#done = heard;
     if (isFirst) {
-      this.#trouble = undefined;
+      this.#trouble.end();
       this.#o.onFirst?.();
     }
     return true;
@@ -341,20 +330,16 @@ export class PolicyEnforcer {
     const seconds = (): number => (performance.now() - began) / 1_000;
     try {
       if (await change()) {
-        this.#trouble = undefined;
+        this.#trouble.end();
         this.#o.onApply?.("success", seconds());
       }
       this.#error = undefined;
     } catch (error) {
       this.#error = messageOf(error);
-      this.#noteTrouble(this.#error);
+      this.#trouble.note(this.#error, performance.now());
       this.#o.onApply?.("failure", seconds());
       throw error;
     }
-  }
-
-  #noteTrouble(reason: string): void {
-    this.#trouble = { since: this.#trouble?.since ?? performance.now(), reason };
   }
 
   /**
@@ -362,12 +347,13 @@ export class PolicyEnforcer {
    * undone.
    */
   async #probe(): Promise<void> {
-    if (this.#trouble === undefined || this.#enforced === undefined) return;
+    const isOver = this.#trouble.reason(performance.now()) === undefined;
+    if (isOver || this.#enforced === undefined) return;
     try {
       await this.#o.nft.run(`add table inet ${NFT_TABLE}\n`);
-      this.#trouble = undefined;
+      this.#trouble.end();
     } catch (error) {
-      this.#noteTrouble(messageOf(error));
+      this.#trouble.note(messageOf(error), performance.now());
       throw error;
     }
   }
@@ -377,22 +363,4 @@ export class PolicyEnforcer {
     this.#running = result.catch(() => {});
     return result;
   }
-}
-
-/** How much there is in a table. */
-export function sizeOf(
-  { sets, chains }: NftTable = EMPTY_TABLE,
-): {
-  readonly chains: number;
-  readonly rules: number;
-  readonly sets: number;
-  readonly elements: number;
-} {
-  const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
-  return {
-    chains: chains.size,
-    rules: sum(chains.values().map(({ rules }) => rules.length)),
-    sets: sets.size,
-    elements: sum(sets.values().map(({ elements }) => elements.size)),
-  };
 }

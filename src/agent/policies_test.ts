@@ -7,7 +7,7 @@ import { gate } from "../../tests/fakes/reconciler_fixture.ts";
 import { CniError } from "../core/errors.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import { delay, until } from "../lab/wait.ts";
-import { sizeOf } from "./policies.ts";
+import { sizeOf } from "../core/nftables.ts";
 
 /** Why an ADD was refused. */
 async function refusal(adding: Promise<void>): Promise<CniError> {

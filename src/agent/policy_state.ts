@@ -5,13 +5,13 @@
  * @module
  */
 import { GATEWAY4, GATEWAY6, NFT_TABLE } from "../core/config.ts";
-import { renderTable } from "../core/nftables.ts";
+import { renderTable, sizeOf } from "../core/nftables.ts";
 import type { ClusterSource } from "../core/objects.ts";
 import type { PolicyPod, PolicyWorld } from "../core/policy.ts";
 import type { GuardedLink, PolicySelection } from "../core/policy_selection.ts";
 import type { PolicyState } from "../core/policy_view.ts";
 import { nodeLinks, type NodeState } from "./node_state.ts";
-import { type PolicyEnforcer, sizeOf } from "./policies.ts";
+import type { PolicyEnforcer } from "./policies.ts";
 
 /** What is looked at. */
 export interface PolicyStateOptions {

@@ -41,6 +41,24 @@ const BLOCKS = /^\t(\S+ \S+) \{\n(.*?)^\t\}$/gms;
 /** So many elements in a line: `nft` reads lines of any length, people do not. */
 const ELEMENTS_PER_LINE = 500;
 
+/** How much there is in a table. */
+export function sizeOf(
+  { sets, chains }: NftTable = EMPTY_TABLE,
+): {
+  readonly chains: number;
+  readonly rules: number;
+  readonly sets: number;
+  readonly elements: number;
+} {
+  const sum = (numbers: Iterable<number>): number => [...numbers].reduce((a, b) => a + b, 0);
+  return {
+    chains: chains.size,
+    rules: sum(chains.values().map(({ rules }) => rules.length)),
+    sets: sets.size,
+    elements: sum(sets.values().map(({ elements }) => elements.size)),
+  };
+}
+
 /**
  * The commands that put a table in the place of whatever had its name, in one transaction. `nft` 1.0.6 has no
  * `destroy`: `add` makes sure that there is something to delete.

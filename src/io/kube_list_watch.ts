@@ -19,6 +19,7 @@
 import { messageOf } from "../core/errors.ts";
 import { isFields } from "../core/node_config_problems.ts";
 import { quote } from "../core/quote.ts";
+import { Trouble } from "../core/trouble.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
 import { type KubeClient, KubeError } from "./kube_client.ts";
@@ -86,8 +87,8 @@ export class ListWatch<T> {
   #version: string | undefined;
   #failures = 0;
   #warned = false;
-  /** What failed last, and since when nothing else has come (`performance.now`). */
-  #trouble: { readonly since: number; readonly reason: string } | undefined;
+  /** Since when nothing but failures has come. */
+  readonly #trouble = new Trouble();
   /** Since when the server has had a watch open. */
   #watchedSince: number | undefined;
 
@@ -103,10 +104,8 @@ export class ListWatch<T> {
 
   /** Why nothing was read so far, or no changes are heard of for a while; undefined when that is not so. */
   get trouble(): string | undefined {
-    if (this.#trouble === undefined || this.#isWatched) return undefined;
-    const { since, reason } = this.#trouble;
-    const isLong = performance.now() - since >= this.#timing.troubleMs;
-    return isLong || !this.#synced ? reason : undefined;
+    if (this.#isWatched) return undefined;
+    return this.#trouble.reason(performance.now(), this.#synced ? this.#timing.troubleMs : 0);
   }
 
   /** A watch is open that was not ended at once. There may be nothing to hear. */
@@ -214,13 +213,13 @@ export class ListWatch<T> {
     }
     this.#warned = false;
     this.#failures = 0;
-    this.#trouble = undefined;
+    this.#trouble.end();
   }
 
   async #failed(error: unknown, signal: AbortSignal): Promise<void> {
     const { retryMinMs, retryMaxMs } = this.#timing;
-    const since = this.#isWatched ? undefined : this.#trouble?.since;
-    this.#trouble = { since: since ?? performance.now(), reason: messageOf(error) };
+    if (this.#isWatched) this.#trouble.end();
+    this.#trouble.note(messageOf(error), performance.now());
     this.#watchedSince = undefined;
     const { path, fieldSelector } = this.#o;
     const fields = { path, fieldSelector, err: error };
