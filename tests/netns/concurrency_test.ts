@@ -10,6 +10,7 @@ import { until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
 import { FaultyTools } from "./faulty_tools.ts";
 import {
+  abandonAdd,
   ask,
   assertNothingLeft,
   createNodeLab,
@@ -114,20 +115,10 @@ testWith("netns: requests for the same container meet", ["root", "bird"], async 
 
   await t.step("a client that goes away during its ADD has it undone", async () => {
     await tools.plan("pod", name, { kind: "hold", line: 5 });
-    const conn = await Deno.connect({ transport: "unix", path: node.socket });
-    const request = {
-      version: 1,
-      op: "ADD",
-      container_id: pod.containerId,
-      netns: pod.netnsPath,
-      ifname: "eth0",
-      args: pod.cniArgs,
-      stdin_data: btoa(JSON.stringify(node.netConf())),
-    };
-    await conn.write(new TextEncoder().encode(JSON.stringify(request) + "\n"));
-    await tools.held("pod", name);
-    assertEquals((await stored(node)).map(({ state }) => state), ["pending"]);
-    conn.close();
+    await abandonAdd(node, pod, async () => {
+      await tools.held("pod", name);
+      assertEquals((await stored(node)).map(({ state }) => state), ["pending"]);
+    });
     await tools.release("pod", name);
     await until("ADD undone", async () => (await stored(node)).length === 0);
     await assertNothingLeft(node, [pod]);

@@ -34,14 +34,31 @@ export function hostIfname(pod: Pod): string {
 
 /** Asks the agent as the plugin does, without the plugin's process. */
 export async function ask(node: Node, verb: "ADD" | "DEL", pod: Pod): Promise<CniResult> {
-  return await callAgent(node.socket, {
+  const times = { connectMs: 2_000, timeoutMs: 30_000 };
+  return await callAgent(node.socket, requestOf(node, verb, pod), times) as CniResult;
+}
+
+/** An ADD whose runtime closes the connection once something has come about. */
+export async function abandonAdd(
+  node: Node,
+  pod: Pod,
+  reached: () => Promise<unknown>,
+): Promise<void> {
+  using conn = await Deno.connect({ transport: "unix", path: node.socket });
+  const line = `${JSON.stringify({ version: 1, ...requestOf(node, "ADD", pod) })}\n`;
+  await conn.write(new TextEncoder().encode(line));
+  await reached();
+}
+
+function requestOf(node: Node, verb: "ADD" | "DEL", pod: Pod) {
+  return {
     op: verb,
     container_id: pod.containerId,
     netns: pod.netnsPath,
     ifname: "eth0",
     args: pod.cniArgs,
     stdin_data: btoa(JSON.stringify(node.netConf())),
-  }, { connectMs: 2_000, timeoutMs: 30_000 }) as CniResult;
+  };
 }
 
 /** The error of a call that must fail. */

@@ -7,14 +7,21 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import type { ExecResult } from "../../src/lab/host.ts";
 import type { Node } from "../../src/lab/node.ts";
-import type { Pod } from "../../src/lab/pod.ts";
 import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { networkPolicy } from "../policy_objects.ts";
 import { testWith } from "../support.ts";
 import { ApiCluster } from "./api_cluster.ts";
 import { FaultyTools } from "./faulty_tools.ts";
-import { ask, createNodeLab, hostIfname, refusal, stored, tracesInPod } from "./node_probe.ts";
+import {
+  abandonAdd,
+  ask,
+  createNodeLab,
+  hostIfname,
+  refusal,
+  stored,
+  tracesInPod,
+} from "./node_probe.ts";
 import { askPolicies, listTable, waitInForce, writePolicies } from "./policy_table.ts";
 
 const DENY = networkPolicy("default", "deny", { podSelector: {}, policyTypes: ["Ingress"] });
@@ -152,20 +159,4 @@ async function linksInForce(node: Node): Promise<readonly string[]> {
 
 async function flock(node: Node, ...args: readonly string[]): Promise<ExecResult> {
   return await node.attempt([EXECUTABLE, ...args], { env: { FLOCK_SOCKET: node.socket } });
-}
-
-/** An ADD whose runtime closes the connection once something has come about. */
-async function abandonAdd(node: Node, pod: Pod, reached: () => Promise<unknown>): Promise<void> {
-  using conn = await Deno.connect({ transport: "unix", path: node.socket });
-  const request = {
-    version: 1,
-    op: "ADD",
-    container_id: pod.containerId,
-    netns: pod.netnsPath,
-    ifname: "eth0",
-    args: pod.cniArgs,
-    stdin_data: btoa(JSON.stringify(node.netConf())),
-  };
-  await conn.write(new TextEncoder().encode(`${JSON.stringify(request)}\n`));
-  await reached();
 }
