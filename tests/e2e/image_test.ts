@@ -41,7 +41,9 @@ Deno.test("image: built in one stage, run in another, every version said", () =>
   assertStringIncludes(dockerfile, `flock:${VERSION}`);
   const held = packages();
   assert(held.size >= 4);
-  for (const [name, version] of held) assert(/^\d[\d.]+-\*$/.test(version), `${name} ${version}`);
+  for (const [name, version] of held) {
+    assert(/^(\d+:)?\d[\d.]+-\*$/.test(version), `${name} ${version}`);
+  }
 });
 
 testWith(
