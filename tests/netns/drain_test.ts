@@ -139,6 +139,8 @@ async function testDrain(t: Deno.TestContext, lab: Lab): Promise<void> {
     );
     await heard(lab, { n1: false, n2: false });
     assertEquals(await readTextIfPresent(`${n1.stateDir}/drain.json`), undefined);
+    // The router's kernel follows its BGP daemon a moment later.
+    for (const prefix of PREFIXES) await waitBothWays(lab, prefix);
     await quiet(lab, monitor, async () => {
       await n1.stopAgent();
       await startAgent(n1);
@@ -294,17 +296,22 @@ async function marksOf(lab: Lab, prefix: string): Promise<Marks> {
 /** Nothing about the anycast addresses happens in the router's kernel during some work. */
 async function quiet(lab: Lab, monitor: Background, work: () => Promise<void>): Promise<void> {
   const { size } = await Deno.stat(monitor.log);
+  const before = size + (await toldUntilNow(lab, monitor, size)).length;
   await work();
-  // What is still on its way comes before this one.
-  await lab.router.ip("route", "add", "unreachable", "198.51.100.255/32");
-  const mark = async (): Promise<string | undefined> => {
-    const text = (await Deno.readTextFile(monitor.log)).slice(size);
-    return text.includes("unreachable 198.51.100.255") ? text : undefined;
-  };
-  const text = await until("the mark", mark);
-  await lab.router.ip("route", "del", "unreachable", "198.51.100.255/32");
+  const text = await toldUntilNow(lab, monitor, before);
   const events = text.split("\n").filter((line) => ADDRESSES.some((a) => line.includes(a)));
   assertEquals(events, []);
+}
+
+/** What the monitor has told beyond a length of its log, until a mark that is made now: it comes after all else. */
+async function toldUntilNow(lab: Lab, monitor: Background, from: number): Promise<string> {
+  await lab.router.ip("route", "add", "unreachable", "198.51.100.255/32");
+  const text = await until("the mark", async () => {
+    const text = (await Deno.readTextFile(monitor.log)).slice(from);
+    return /^unreachable 198\.51\.100\.255 /m.test(text) ? text : undefined;
+  });
+  await lab.router.ip("route", "del", "unreachable", "198.51.100.255/32");
+  return text;
 }
 
 /** Whether new connections to every address are answered by one node. */
