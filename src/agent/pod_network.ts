@@ -99,7 +99,10 @@ export class PodNetwork {
     if (!source.synced) return "its caches are not in sync yet";
     // Only at first: later an ADD waits for what is missing.
     this.#knewPolicies ||= source.policiesSynced;
-    if (!this.#knewPolicies) return "policies are not known yet";
+    if (!this.#knewPolicies) {
+      const why = source.policiesProblem;
+      return `policies are not known yet${why === undefined ? "" : `: ${why}`}`;
+    }
     if (node.config === undefined) {
       return node.error ?? `there is no NodeConfig "${nodeName}"`;
     }

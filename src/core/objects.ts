@@ -151,8 +151,7 @@ export interface ClusterSource {
   /** True once everything that policies rest on was read at least once. */
   readonly policiesSynced: boolean;
   /**
-   * Why what policies rest on is not known, or not as it is now; undefined when it is. What is missing makes
-   * policies stricter, never looser: they only ever allow.
+   * Why what policies rest on is not known, or not as it is now; undefined when it is.
    */
   readonly policiesProblem?: string;
   /** Every NetworkPolicy. An object that has not changed is the same one as before. */

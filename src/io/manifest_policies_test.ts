@@ -112,3 +112,23 @@ Deno.test("a policy whose pods are unclear keeps what it was before", async () =
   assertEquals(f.logs[0]?.err, 'spec.podSelector is "web", not an object');
   assertStrictEquals([...f.source.policies()][0], before);
 });
+
+Deno.test("policies are not known before every file could be read once, and are from then on", async () => {
+  await using f = await manifestsFixture();
+  await f.write("a.yaml", policy("p"));
+  await Deno.writeTextFile(`${f.dir}/b.yaml`, "{ policies");
+  f.start();
+  await f.until(() => f.source.synced);
+  assertEquals([policyNames(f.source), f.source.policiesSynced], [["shop/p"], false]);
+  assert(f.source.policiesProblem?.startsWith('manifest "b.yaml" cannot be read: '));
+  await f.write("b.yaml", policy("q"));
+  await f.until(() => f.source.policiesSynced);
+  assertEquals([policyNames(f.source), f.source.policiesProblem], [
+    ["shop/p", "shop/q"],
+    undefined,
+  ]);
+  // Of a new one nobody knows anything.
+  await Deno.writeTextFile(`${f.dir}/c.yaml`, "{ policies");
+  await f.until(() => f.source.policiesProblem !== undefined);
+  assertEquals(f.source.policiesSynced, true);
+});

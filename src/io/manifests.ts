@@ -64,6 +64,7 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
   #entries = new Map<string, ManifestEntry>();
   #nodeConfigs = new Map<string, NodeConfigObject>();
   #namespaces: ReadonlyMap<string, Namespace> = new Map();
+  #policiesSynced = false;
   /** Generations of NodeConfigs that have none of their own: how often the content has changed. */
   readonly #generations = new Map<string, { readonly text: string; readonly count: number }>();
   /** The directory was there, and was not at the last comparison. */
@@ -99,8 +100,14 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
     }
   }
 
+  /** What cannot be read at the start may hold policies: without it pods would be let loose. */
   get policiesSynced(): boolean {
-    return this.synced;
+    return this.#policiesSynced ||= this.synced && !this.damaged;
+  }
+
+  get policiesProblem(): string | undefined {
+    const damaged = this.#files.entries().find(([, file]) => isDamaged(file));
+    return damaged && `manifest "${damaged[0]}" cannot be read: ${damaged[1].problem}`;
   }
 
   *policies(): Iterable<NetworkPolicy> {
@@ -118,9 +125,7 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
   }
 
   get damaged(): boolean {
-    return this.#files.values().some(({ problem, objects }) =>
-      problem !== undefined && objects.length === 0
-    );
+    return this.#files.values().some(isDamaged);
   }
 
   nodeConfig(name: string): NodeConfigObject | undefined {
@@ -286,6 +291,11 @@ class ManifestSource implements ClusterSource, AsyncDisposable {
     for (const [key, write] of warnings) if (!this.#warned.has(key)) write();
     this.#warned = new Set(warnings.keys());
   }
+}
+
+/** It cannot be read, and never could. */
+function isDamaged({ problem, objects }: FileState): boolean {
+  return problem !== undefined && objects.length === 0;
 }
 
 function warn(warnings: Warnings, msg: string, fields: Record<string, unknown>): void {

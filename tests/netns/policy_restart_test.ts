@@ -159,6 +159,40 @@ testWith("netns: what is denied stays denied while an agent cannot ask", [
   assertEquals(await countedDatagrams(pod), 0);
 });
 
+testWith("netns: what is denied stays denied when a manifest cannot be read any more", [
+  "root",
+  "bird",
+  "manifests",
+], async () => {
+  const { lab } = await createTestCluster({ executable: EXECUTABLE, nodes: 1 });
+  await using _lab = lab;
+  const node = lab.node("n1");
+  await lab.start();
+  await waitRoutes(lab);
+  const pod = await node.createPod({ name: "server", labels: { app: "server" } });
+  await node.add(pod);
+  await countDatagrams(pod);
+  await putPolicies(lab, [NOTHING]);
+  const before = await listing(node, "-a");
+  await using hammer = new Hammer(lab.client, addressesOf(pod), CLOSED);
+  await node.stopAgent();
+  await Deno.writeTextFile(`${node.manifestsDir}/policies.yaml`, "kind: NetworkPol");
+  await node.startAgent();
+  await until("an agent that says why", async () => {
+    const { json } = await node.cni("STATUS");
+    return json?.code === 50 && JSON.stringify(json).includes("policies.yaml");
+  });
+  await hammer.more(200);
+  assertEquals(await listing(node, "-a"), before);
+  // Whoever mends it is heard at once.
+  const uids = await putPolicies(lab, [NOTHING]);
+  await node.waitReady();
+  await waitInForce(node, uids);
+  await hammer.more(50);
+  assertEquals(await listing(node, "-a"), before);
+  assertEquals(await countedDatagrams(pod), 0);
+});
+
 function addressesOf(pod: Pod): string[] {
   return (pod.result?.ips ?? []).map(({ address }) => address.split("/")[0]!);
 }
