@@ -44,6 +44,11 @@ export function withoutRoom<T>(
   return refused;
 }
 
+/** What several need, as if they shared nothing. */
+export function needOfAll(needs: Iterable<Need>): number {
+  return sum(Array.from(needs, ({ own, shared }) => own + sum(shared.values())));
+}
+
 function sum(numbers: Iterable<number>): number {
   let total = 0;
   for (const number of numbers) total += number;

@@ -14,11 +14,11 @@
  * @module
  */
 import type { NetworkPolicy } from "./network_policy.ts";
-import { keys, type NftChain, type NftSet, type NftTable } from "./nftables.ts";
+import { keys, type NftChain, type NftSet, type NftTable, sizeOf } from "./nftables.ts";
 import type { PeerSets } from "./peer_sets.ts";
 import type { Direction } from "./policy.ts";
 import { addAntispoof, addDirection, addItself, endOf } from "./policy_chains.ts";
-import { withoutRoom } from "./policy_room.ts";
+import { type Need, needOfAll, TABLE_ROOM, withoutRoom } from "./policy_room.ts";
 import {
   ADDRESS_TYPE,
   DIRECTIONS,
@@ -69,6 +69,8 @@ interface Compiled {
   readonly rules: PolicyRules;
   /** That chain and those that it jumps to. */
   readonly chains: ReadonlyMap<string, NftChain>;
+  /** Rules, and elements of sets, that no pod decides. */
+  readonly own: number;
 }
 
 /** What was made of policies, by direction. */
@@ -100,6 +102,8 @@ export class PolicyCompiler {
   /** What room was asked for last, and of what does not fit, how much it needs. */
   #sized: ReadonlySet<Compiled> = new Set();
   #refused: ReadonlyMap<Compiled, number> = new Map();
+  /** Rules and elements of the last table. */
+  #size = 0;
   #groups: PolicyGroups = new Map();
   /** Who selects a pod, as long as the policies of its namespace are the same ones. */
   readonly #selecting = new WeakMap<GuardedPod, Selecting>();
@@ -138,6 +142,8 @@ export class PolicyCompiler {
     const isSmaller = this.#compiled.keys().some((policy) => !used.has(policy)) ||
       this.#podsChains.values().some(({ name }) => !chains.has(name));
     [this.#compiled, this.#podsChains, this.#sets] = [used, usedChains, sets];
+    const { rules, elements } = sizeOf({ sets, chains });
+    this.#size = rules + elements;
     if (isSmaller) this.#forget({ sets, chains }, peers);
     return {
       table: { sets, chains },
@@ -151,21 +157,23 @@ export class PolicyCompiler {
 
   /** What there is no room for. Asked only when there is something else than before. */
   #withoutRoom(needed: ReadonlySet<Compiled>, peers: PeerSets): ReadonlyMap<Compiled, number> {
-    const isSame = needed.size === this.#sized.size && needed.isSubsetOf(this.#sized);
-    if (isSame) return this.#refused;
+    const fresh = needed.difference(this.#sized);
+    if (fresh.size === 0 && needed.size === this.#sized.size) return this.#refused;
     const sizes = new Map<string, number>();
-    const sizeOf = ([name, use]: [string, PeerSetUse]): [string, number] => {
+    const sharedOf = ([name, use]: [string, PeerSetUse]): [string, number] => {
       const size = sizes.get(name) ?? peers.sizeOf(use.selectorKey, use.selector, use.aspect);
       sizes.set(name, size);
       return [name, size];
     };
-    const needs = new Map(Array.from(needed, (one) => {
-      const rules = [...one.chains.values().map((chain) => chain.rules.length)];
-      const elements = [...one.rules.fixed.values().map((set) => set.elements.size)];
-      const own = [...rules, ...elements].reduce((a, b) => a + b, 0);
-      return [one, { own, shared: new Map(one.rules.peers.entries().map(sizeOf)) }];
-    }));
-    [this.#sized, this.#refused] = [needed, withoutRoom(needs)];
+    const needOf = (one: Compiled): Need => ({
+      own: one.own,
+      shared: new Map(one.rules.peers.entries().map(sharedOf)),
+    });
+    this.#sized = needed;
+    // Mostly there is room for all that is there, and for all that comes besides.
+    const more = this.#refused.size > 0 ? Infinity : needOfAll(fresh.values().map(needOf));
+    if (this.#size + more <= TABLE_ROOM) return this.#refused;
+    this.#refused = withoutRoom(new Map(Array.from(needed, (one) => [one, needOf(one)])));
     return this.#refused;
   }
 
@@ -222,7 +230,10 @@ export class PolicyCompiler {
     const name = this.#chainOf(policy, direction);
     const chain = { rules: rules.rules };
     const more = Array.from(rules.chains, ([key, list]) => [key, { rules: list }] as const);
-    return { policy, direction, name, chain, rules, chains: new Map([[name, chain], ...more]) };
+    const chains = new Map([[name, chain], ...more]);
+    const size = sizeOf({ sets: rules.fixed, chains });
+    const own = size.rules + size.elements;
+    return { policy, direction, name, chain, rules, chains, own };
   }
 
   #chainOf({ namespace, name }: NetworkPolicy, direction: Direction): string {
