@@ -32,6 +32,11 @@ export interface Prefix {
 /** What an address is for, by its range (RFC 6890, RFC 4291). */
 export type Scope = "unicast" | "loopback" | "link-local" | "multicast" | "unspecified";
 
+/** The family of an address, as its text shows it. Nothing is parsed. */
+export function familyOf(text: string): Family {
+  return text.includes(":") ? "ipv6" : "ipv4";
+}
+
 /** Number of bits of an address: 32 or 128. */
 export function bitsOf(family: Family): number {
   return family === "ipv6" ? 128 : 32;

@@ -15,7 +15,14 @@ import {
   type Refusal,
 } from "./anycast.ts";
 import type { Attachment } from "./attachment.ts";
-import { type Address, type Family, formatAddress, formatPrefix, type Prefix } from "./cidr.ts";
+import {
+  type Address,
+  type Family,
+  familyOf,
+  formatAddress,
+  formatPrefix,
+  type Prefix,
+} from "./cidr.ts";
 import { PROTO_ANNOUNCED, PROTO_LOCAL, ROUTE_METRIC, UNREACHABLE_METRIC } from "./config.ts";
 import { hostCidr, hostEndBatch, protocolOf, routedAddresses } from "./wiring.ts";
 
@@ -77,7 +84,7 @@ export function desiredState(snapshot: Snapshot): DesiredState {
       }))
     ),
     ...anycast.filter(({ legs }) => legs.length > 0).map(({ address, legs }): DesiredRoute => {
-      const family = address.includes(":") ? "ipv6" : "ipv4";
+      const family = familyOf(address);
       return {
         family,
         dst: `${address}/${family === "ipv6" ? 128 : 32}`,

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Family } from "./cidr.ts";
+import { type Family, familyOf } from "./cidr.ts";
 import { type Labels, type LabelSelector, selects } from "./label_selector.ts";
 import type { PortProtocol } from "./network_policy.ts";
 import type { PolicyPod } from "./policy.ts";
@@ -165,7 +165,7 @@ function elementsOfPod(
   { addresses, ports }: PolicyPod,
   { family, port }: Aspect,
 ): readonly string[] {
-  const own = addresses.filter((address) => address.includes(":") === (family === "ipv6"));
+  const own = addresses.filter((address) => familyOf(address) === family);
   if (port === undefined) return own;
   return ports.filter(({ name, protocol }) => name === port.name && protocol === port.protocol)
     .flatMap((one) => own.map((address) => `${address} . ${one.port}`));

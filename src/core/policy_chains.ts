@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { FAMILIES } from "./cidr.ts";
+import { FAMILIES, familyOf } from "./cidr.ts";
 import { keys, type NftChain, type NftSet } from "./nftables.ts";
 import type { Direction } from "./policy.ts";
 import { ADDRESS_TYPE } from "./policy_rules.ts";
@@ -38,7 +38,7 @@ const NEIGHBOUR_DISCOVERY = "ip6 saddr { ::, fe80::/10 } icmpv6 type { mld-liste
 export function addAntispoof(links: readonly GuardedLink[], { sets, chains }: TableParts): void {
   for (const family of FAMILIES) {
     const own = links.flatMap(({ hostIfname, addresses }) =>
-      addresses.filter((address) => address.includes(":") === (family === "ipv6"))
+      addresses.filter((address) => familyOf(address) === family)
         .map((address) => `"${hostIfname}" . ${address}`)
     );
     sets.set(`sources${family.slice(-1)}`, {

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { FAMILIES, type Family } from "../core/cidr.ts";
+import { FAMILIES, type Family, familyOf } from "../core/cidr.ts";
 import {
   type IpLink,
   type IpRoute,
@@ -33,7 +33,7 @@ export async function surveyIp(run: RunCommand = runCommand): Promise<IpSurvey> 
   const [addresses, links, routes, neighbors] = parseIpBatch(stdout, 4);
   const entries = parseNeighbors(neighbors!).filter(({ permanent }) => !permanent);
   const count = (family: Family): number =>
-    entries.filter(({ address }) => address.includes(":") === (family === "ipv6")).length;
+    entries.filter(({ address }) => familyOf(address) === family).length;
   return {
     links: parseLinks(addresses!, links!),
     routes: parseRoutes(routes!).filter(({ table }) => table === "main"),

@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { Family } from "../core/cidr.ts";
+import { type Family, familyOf } from "../core/cidr.ts";
 import { runCommand } from "../io/command.ts";
 import { addNetns } from "./network.ts";
 import { Host, type Site } from "./host.ts";
@@ -70,7 +70,7 @@ export class Pod extends Host {
   /** The first address of a family that ADD returned, without its length. */
   address(family: Family): string | undefined {
     const addresses = (this.result?.ips ?? []).map((ip) => ip.address.split("/")[0]!);
-    return addresses.find((address) => address.includes(":") === (family === "ipv6"));
+    return addresses.find((address) => familyOf(address) === family);
   }
 
   /** CNI_ARGS as the kubelet's runtimes give it. */
