@@ -31,7 +31,7 @@ export interface BirdLook {
 }
 
 export interface BirdLooksOptions extends SharedLookTimes {
-  readonly birdc: BirdCounts & Pick<BirdInspection, "bfdSessions">;
+  readonly birdc: BirdCounts & Pick<BirdInspection, "bfdSessions" | "ownRoutes">;
   readonly node: { readonly config: NodeConfig | undefined };
 }
 
@@ -64,12 +64,15 @@ export class BirdLooks {
   async #look(): Promise<BirdLook> {
     const { birdc, node } = this.#o;
     const configured = node.config?.bgp.peers ?? [];
-    const [{ sessions, imported }, bfd] = await Promise.all([
+    const [{ sessions, imported }, bfd, routes] = await Promise.all([
       birdc.overview(),
       configured.some((peer) => peer.bfd !== undefined) ? birdc.bfdSessions() : [],
+      // Then BIRD has other routes of the kernel, too, which no count tells apart.
+      configured.some((peer) => peer.multihop !== undefined) ? birdc.ownRoutes() : undefined,
     ]);
-    const own = (...names: readonly string[]): number =>
-      names.reduce((sum, name) => sum + (imported.get(name) ?? 0), 0);
+    const own = (v: 4 | 6): number =>
+      routes?.filter(({ dst }) => dst.includes(":") === (v === 6)).length ??
+        (imported.get(`flock_kernel${v}`) ?? 0) + (imported.get(`flock_node${v}`) ?? 0);
     this.#forget(configured.map(({ address }) => formatAddress(address)));
     return {
       peers: configured.map(({ address, bfd: wanted }): PeerLook => {
@@ -85,10 +88,7 @@ export class BirdLooks {
           bfdUp: wanted && isUp(bfd, peer),
         };
       }),
-      own: {
-        ipv6: own("flock_kernel6", "flock_node6"),
-        ipv4: own("flock_kernel4", "flock_node4"),
-      },
+      own: { ipv6: own(6), ipv4: own(4) },
     };
   }
 

@@ -1,5 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import type { BfdSession, BirdSession } from "../core/bird_session.ts";
+import type { BirdRoute } from "../core/bird_routes.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import { BirdLooks } from "./bird_look.ts";
@@ -46,6 +47,15 @@ Deno.test("BirdLooks asks for BFD only where a peer has it", async () => {
   f.sessions = [UP];
   assertEquals((await f.looks.look())?.peers[0]?.bfdUp, undefined);
   assertEquals(f.asked, ["overview"]);
+});
+
+Deno.test("BirdLooks counts only the node's own routes where BIRD has others of the kernel, too", async () => {
+  const f = new Fixture({ multihop: 2 });
+  f.imported = new Map([["flock_kernel6", 4], ["flock_node6", 1]]);
+  const route = { type: "unicast", protocol: "flock_kernel6", preference: 210, best: true };
+  f.routes = [{ dst: "2001:db8:1::/64", ...route }, { dst: "2001:db8:ffff::53/128", ...route }];
+  assertEquals((await f.looks.look())?.own, { ipv6: 2, ipv4: 0 });
+  assertEquals(f.asked, ["overview", "routes"]);
 });
 
 Deno.test("BirdLooks shares a look that is under way or fresh", async () => {
@@ -99,13 +109,16 @@ class Fixture {
   sessions: readonly BirdSession[] = [];
   imported: ReadonlyMap<string, number> = new Map();
   bfd: readonly BfdSession[] = [];
+  routes: readonly BirdRoute[] = [];
   gate: Promise<void> | undefined;
   fail = false;
   readonly asked: string[] = [];
   readonly looks: BirdLooks;
   peers: NodeConfig["bgp"]["peers"];
 
-  constructor(options: { bfd?: boolean; freshMs?: number; waitMs?: number } = {}) {
+  constructor(
+    options: { bfd?: boolean; multihop?: number; freshMs?: number; waitMs?: number } = {},
+  ) {
     const { config } = parseNodeConfig({
       name: "n1",
       annotations: {},
@@ -113,7 +126,12 @@ class Fixture {
         cidr6: ["2001:db8:1::/64"],
         bgp: {
           asn: 65001,
-          peers: [{ address: "2001:db8::1", asn: 65000, bfd: options.bfd ? {} : undefined }],
+          peers: [{
+            address: "2001:db8::1",
+            asn: 65000,
+            bfd: options.bfd ? {} : undefined,
+            multihop: options.multihop,
+          }],
         },
       },
     });
@@ -131,6 +149,10 @@ class Fixture {
         bfdSessions: () => {
           f.asked.push("bfd");
           return Promise.resolve(f.bfd);
+        },
+        ownRoutes: () => {
+          f.asked.push("routes");
+          return Promise.resolve(f.routes);
         },
       },
       node: {

@@ -27,9 +27,6 @@ import type { NodeState } from "./node_state.ts";
 /** Milliseconds in which BIRD learns a route and tells its peers. */
 const SETTLE_MS = 150;
 
-/** BIRD's protocols that routes of ours come from (templates/bird.conf). */
-const OUR_PROTOCOLS = ["flock_kernel6", "flock_kernel4", "flock_node6", "flock_node4"];
-
 /** What is looked at. */
 export interface FactSources {
   readonly node: Pick<NodeState, "config">;
@@ -132,7 +129,7 @@ async function birdRoutes(
     // All at once: each is a process, and a peer that is not up has nothing to tell.
     const [bird, routes, told] = await Promise.all([
       lookAtBird(sources),
-      birdc.routesFrom(OUR_PROTOCOLS),
+      birdc.ownRoutes(),
       Promise.all(peers.map(({ address }) => birdc.routesTo(birdPeerName(address)))),
     ]);
     if (!bird.running) return [bird, undefined];

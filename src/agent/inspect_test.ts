@@ -137,7 +137,7 @@ class Fixture {
             ...this.session,
           }]),
         bfdSessions: () => bird([{ peer: PEER, state: "Up" }]),
-        routesFrom: () => bird([{ dst: NODE, ...route }]),
+        ownRoutes: () => bird([{ dst: NODE, ...route }]),
         routesTo: () => bird([{ dst: NODE, ...route }]),
       },
       speaker: { state: { applied: true } },

@@ -10,7 +10,8 @@
  *
  * ```
  *   flock bird-run ──pipe──▶ watcher        the pipe breaks: kill BIRD
- *        └─────signals─────▶ bird           ends: its status is ours
+ *        ├─────signals─────▶ bird           ends: its status is ours
+ *        ◀───────log─────────┘              passed on, but for one line
  * ```
  *
  * @module
@@ -19,7 +20,7 @@ import { renderMinimalBirdConfig } from "../core/bird_config.ts";
 import { TerminalError } from "../core/errors.ts";
 import { routerIdOf } from "../core/router_id.ts";
 import { BirdAbsentError, createBirdc } from "../io/birdc.ts";
-import { spawnTool, toolPath } from "../io/command.ts";
+import { deliverLines, spawnTool, toolPath } from "../io/command.ts";
 import { ensureDir, parentOf, readTextIfPresent, syncDir } from "../io/fs.ts";
 import { log } from "../log.ts";
 
@@ -36,7 +37,14 @@ export interface BirdRunOptions {
  * Becomes BIRD (`$@`) beside a watcher. A line on the pipe tells the watcher that BIRD has ended; its end
  * without a line means that our process is gone.
  */
-const SCRIPT = 'exec 3<&0 </dev/null; (read -r line <&3 || kill -KILL $$) & exec 3<&-; exec "$@"';
+const SCRIPT =
+  'exec 3<&0 </dev/null; (exec 2>/dev/null; read -r line <&3 || kill -KILL $$) & exec 3<&-; exec "$@"';
+
+/**
+ * BIRD logs this as an error when one of its scans is faster than the kernel's message that an address went with its
+ * link: for every pod, where many go at a time. Neither BIRD's options nor its classes of messages tell it from others.
+ */
+const HARMLESS = /KIF: Received address message for unknown interface \d+$/;
 
 /** Passed on to BIRD: it ends on the first two and reads its configuration again on the third. */
 const SIGNALS: readonly Deno.Signal[] = ["SIGTERM", "SIGINT", "SIGHUP"];
@@ -100,18 +108,32 @@ async function runBird(command: readonly string[]): Promise<number> {
   const child = spawnTool("sh", ["-c", SCRIPT, "sh", ...command], {
     stdin: "piped",
     stdout: "inherit",
-    stderr: "inherit",
+    stderr: "piped",
   });
+  const passed = passOn(child.stderr);
   log.info("Started BIRD", { pid: child.pid, command: command.join(" ") });
   const forwards = SIGNALS.map((signal) => ({ signal, forward: () => kill(child, signal) }));
   for (const { signal, forward } of forwards) Deno.addSignalListener(signal, forward);
   const status = await child.status;
   for (const { signal, forward } of forwards) Deno.removeSignalListener(signal, forward);
   await release(child);
+  await passed;
   const fields = { code: status.code, signal: status.signal ?? undefined };
   if (status.success) log.info("BIRD ended", fields);
   else log.error("BIRD failed", fields);
   return status.code;
+}
+
+/** Passes BIRD's log on. Whoever reads ours may have gone; BIRD goes on. */
+async function passOn(stderr: ReadableStream<Uint8Array>): Promise<void> {
+  const encoder = new TextEncoder();
+  await deliverLines(stderr, (line) => {
+    if (HARMLESS.test(line)) return;
+    const bytes = encoder.encode(`${line}\n`);
+    try {
+      for (let sent = 0; sent < bytes.length;) sent += Deno.stderr.writeSync(bytes.subarray(sent));
+    } catch { /* there is nowhere to say so */ }
+  }, new AbortController().signal);
 }
 
 function kill(child: Deno.ChildProcess, signal: Deno.Signal): void {

@@ -54,6 +54,12 @@ Deno.test("renderBirdConfig() gives equal bytes when order and repetitions diffe
   assertEquals(renderBirdConfig(backward), renderBirdConfig(forward));
 });
 
+Deno.test("renderMinimalBirdConfig() has the device protocol of every other configuration", () => {
+  // Under another name BIRD would forget the links and see them again at its next scan, 10 s later.
+  const device = (text: string): string => /^protocol device .*$/m.exec(text)![0];
+  assertEquals(device(renderMinimalBirdConfig("1.2.3.4")), device(renderBirdConfig(input())));
+});
+
 Deno.test("renderBirdConfig() names a peer's protocol after its address when peers come and go", () => {
   const other = peer({ address: parseAddress("2001:db8:25::") });
   const name = "protocol bgp flock_bgp6_2001_db8_25__1 from";

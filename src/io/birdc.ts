@@ -19,10 +19,23 @@ import {
 } from "../core/bird_session.ts";
 import { type BirdRoute, parseBirdRoutes } from "../core/bird_routes.ts";
 import { parseImported } from "../core/bird_counts.ts";
+import { channelView } from "../core/bird_peer.ts";
+import { FAMILIES } from "../core/cidr.ts";
+import { PROTO_ANNOUNCED } from "../core/config.ts";
 import { CommandError, type RunCommand, runCommand } from "./command.ts";
 
 /** Milliseconds that one call may take. */
 const DEADLINE_MS = 2_000;
+
+/**
+ * What the export filters let pass, by where it is from (templates/bird.conf). With a peer several hops away BIRD has
+ * other routes of the kernel, too, to resolve next hops by. One filter: asked for by name, a protocol that does not
+ * exist is an error, and each is a process.
+ */
+const OWN_ROUTES = FAMILIES.map((family) => channelView(family).v).flatMap((v) => [
+  `(proto = "flock_node${v}")`,
+  `(proto = "flock_kernel${v}" && krt_source = ${PROTO_ANNOUNCED})`,
+]).join(" || ");
 
 /** Replies after which BIRD uses the file, now or when it is done with an earlier one. */
 const RELOADED: readonly number[] = [
@@ -31,7 +44,10 @@ const RELOADED: readonly number[] = [
   BirdCode.reconfigurationQueued,
 ];
 
-/** No BIRD answers on the socket. */
+/** The system's reasons for which nobody can be listening (LC_ALL=C). */
+const NOBODY_LISTENS = ["no such file or directory", "not a directory", "connection refused"];
+
+/** No BIRD listens on the socket. One that may not be asked, or is too slow to answer, is another error. */
 export class BirdAbsentError extends Error {
   override readonly name = "BirdAbsentError";
 }
@@ -54,7 +70,7 @@ export interface BirdStatus {
   readonly configuredAt: string;
 }
 
-/** BIRD's control socket. Every method throws {@linkcode BirdAbsentError} when no BIRD answers. */
+/** BIRD's control socket. Every method throws {@linkcode BirdAbsentError} when no BIRD listens. */
 export interface Birdc {
   /**
    * Checks a file as a configuration without using it.
@@ -95,8 +111,8 @@ export interface BirdInspection {
   sessions(): Promise<readonly BirdSession[]>;
   /** BFD sessions; none without BFD. */
   bfdSessions(): Promise<readonly BfdSession[]>;
-  /** Routes of all tables that come from some protocols; one that does not exist has none. */
-  routesFrom(protocols: readonly string[]): Promise<readonly BirdRoute[]>;
+  /** Routes that flock means BIRD to announce: the node's prefixes, and what the agent marked in the kernel. */
+  ownRoutes(): Promise<readonly BirdRoute[]>;
   /** Routes that a protocol is told of; none as long as its channel is not up. */
   routesTo(protocol: string): Promise<readonly BirdRoute[]>;
 }
@@ -125,9 +141,11 @@ export function createBirdc(
       if (error.stdout !== "") return parseBirdReply(error.stdout);
       const said = error.stderr.trim();
       if (!said.startsWith("Unable to connect")) throw error;
-      throw new BirdAbsentError(`Cannot reach BIRD on "${socket}": ${reasonOf(said)}`, {
-        cause: error,
-      });
+      const reason = reasonOf(said);
+      const message = `Cannot reach BIRD on "${socket}": ${reason}`;
+      // Anything else says nothing of BIRD: we may not ask it, or the system has no socket for us.
+      if (!NOBODY_LISTENS.includes(reason)) throw new Error(message, { cause: error });
+      throw new BirdAbsentError(message, { cause: error });
     }
   }
 
@@ -164,10 +182,10 @@ export function createBirdc(
     async protocols() {
       return parseProtocols(await command("list BIRD's protocols", "show", "protocols"));
     },
-    async routesFrom(protocols) {
-      // One filter: asked for by name, a protocol that does not exist is an error, and each is a process.
-      const filter = protocols.map((name) => `proto = ${quoted(name)}`).join(" || ");
-      return parseBirdRoutes(await command("list BIRD's routes", "show", "route", "where", filter));
+    async ownRoutes() {
+      return parseBirdRoutes(
+        await command("list BIRD's routes", "show", "route", "where", OWN_ROUTES),
+      );
     },
     async routesTo(protocol) {
       return parseBirdRoutes(await ask("show", "route", "exported", protocol));

@@ -212,8 +212,8 @@ export async function followCommand(
   }
 }
 
-/** Reads a stream to its end, or until the signal: also when somebody else holds its other end open. */
-async function deliverLines(
+/** Delivers a stream's lines to its end, or until the signal: also when somebody else holds its other end open. */
+export async function deliverLines(
   stream: ReadableStream<Uint8Array>,
   onLine: (line: string) => void,
   signal: AbortSignal,

@@ -33,6 +33,7 @@ export interface Container {
 export interface Probe {
   readonly httpGet?: { readonly host: string; readonly port: number; readonly path: string };
   readonly exec?: { readonly command: readonly string[] };
+  readonly initialDelaySeconds?: number;
 }
 
 export interface DaemonSet {

@@ -130,6 +130,8 @@ Deno.test("deploy: BIRD and the agent mean the same files", async () => {
   assertEquals(executable, IMAGE_EXECUTABLE);
   assertEquals(await called(args), ["birdStop", { socket: birdSocket, mode: undefined }]);
   assertEquals(bird.readinessProbe!.exec!.command, ["birdc", "-s", birdSocket, "show", "status"]);
+  // Probed at once, it has no socket yet.
+  assert(bird.readinessProbe!.initialDelaySeconds! >= 5);
   assertEquals(bird.livenessProbe, undefined);
   const [birdDir] = bird.volumeMounts;
   assert(birdSocket.startsWith(`${birdDir!.mountPath}/`) && !birdDir!.readOnly);

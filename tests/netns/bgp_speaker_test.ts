@@ -4,15 +4,24 @@
  *
  * @module
  */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import { BgpSpeaker } from "../../src/agent/bgp.ts";
 import { birdStop } from "../../src/cli/bird_stop.ts";
 import { renderBirdConfig } from "../../src/core/bird_config.ts";
 import { BirdAbsentError } from "../../src/io/birdc.ts";
+import { runCommand } from "../../src/io/command.ts";
 import { configureLog } from "../../src/log.ts";
 import { BIRD_STATES } from "../bird_states.ts";
+import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { BirdHost, until } from "./bird_host.ts";
+import { confined } from "./confined.ts";
 
 const TWO_PEERS = renderBirdConfig(BIRD_STATES.two_peers!);
 const ONE_PEER = renderBirdConfig(BIRD_STATES.ipv6_only!);
@@ -169,4 +178,85 @@ testWith("netns: bird-stop ends BIRD either way and waits for it", ["root", "bir
     assertEquals((await run.status).code, 0);
   }
   assertEquals(await birdStop({ socket: host.socket, mode: "goodbye" }), 0);
+});
+
+testWith("netns: bird-stop that may not ask, or gets no answer, does not say that BIRD is gone", [
+  "root",
+  "bird",
+], async (t) => {
+  await using host = await BirdHost.create();
+  host.birdRun();
+  await host.answers();
+  const stop = async (): Promise<readonly [number, string]> => {
+    const [command, ...args] = [...confined([]), EXECUTABLE, "bird-stop", "--goodbye"];
+    const { code, stderr } = await new Deno.Command(command!, {
+      args: [...args, "--bird-socket", host.socket],
+      stdout: "null",
+    }).output();
+    return [code, new TextDecoder().decode(stderr)];
+  };
+
+  await t.step("permission denied", async () => {
+    await Deno.chown(host.socket, 65_534, 65_534);
+    await Deno.chmod(host.socket, 0o600);
+    const [code, said] = await stop();
+    assertEquals(code, 1, said);
+    assertStringIncludes(said, "permission denied");
+    assert(!said.includes("was not running"), said);
+    await host.answers();
+  });
+
+  await t.step("no answer", async () => {
+    await Deno.chown(host.socket, 0, 0);
+    const [[pid]] = [...await host.birds()] as [[number, string]];
+    Deno.kill(pid, "SIGSTOP");
+    const [code, said] = await stop();
+    Deno.kill(pid, "SIGCONT");
+    assertEquals(code, 1, said);
+    assert(!said.includes("was not running"), said);
+  });
+
+  await t.step("and ends it when it may", async () => {
+    assertEquals((await stop())[0], 0);
+    const [code, said] = await stop();
+    assertEquals(code, 0);
+    assertStringIncludes(said, "BIRD was not running");
+  });
+});
+
+testWith("netns: bird-run keeps the address that went with its link out of BIRD's log", [
+  "root",
+  "bird",
+], async () => {
+  await using host = await BirdHost.create();
+  const text = "router id 1.2.3.4; log stderr all; protocol device { scan time 1; }";
+  const links = Array.from({ length: 20 }, (_, n) => n + 1);
+  /** Deletes links while BIRD sleeps: it hears of a few of them, looks, and then hears of the others. */
+  const logged = async (child: Deno.ChildProcess): Promise<string> => {
+    await host.answers();
+    const [[pid]] = [...await host.birds()] as [[number, string]];
+    await host.ip(
+      links.map((n) =>
+        `link add pod${n} type veth peer name peer${n}\naddr add 10.9.8.${n}/32 dev pod${n}`
+      ).join("\n"),
+    );
+    const known = async (): Promise<number> => {
+      const { stdout } = await runCommand("birdc", ["-s", host.socket, "show", "interfaces"]);
+      return stdout.match(/10\.9\.8\./g)?.length ?? 0;
+    };
+    await until("BIRD knows the addresses", async () => await known() === links.length);
+    Deno.kill(pid, "SIGSTOP");
+    await host.ip(links.map((n) => `link del pod${n}`).join("\n"));
+    // Until its next scan is overdue.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    Deno.kill(pid, "SIGCONT");
+    await until("BIRD knows them no more", async () => await known() === 0);
+    await host.birdc.down();
+    return (await new Response(child.stderr).text()).trim();
+  };
+  const lines = /KIF: Received address message for unknown interface/;
+  assertMatch(await logged(await host.bird(text)), lines);
+  const passed = await logged(host.birdRun());
+  assert(!lines.test(passed), passed);
+  assertMatch(passed, /<INFO> Started\n[^]*Shutdown completed$/);
 });

@@ -8,6 +8,7 @@ import { runCommand } from "../../src/io/command.ts";
 import type { Node } from "../../src/lab/node.ts";
 import type { NodePlan } from "../../src/lab/plan.ts";
 import { until } from "../../src/lab/wait.ts";
+import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { createNodeLab } from "./node_probe.ts";
 
@@ -49,11 +50,11 @@ testWith(
       assertEquals(await defaults(node), before);
     });
 
-    await t.step("a default route too where it is asked for, beside the node's own", async () => {
+    const withPeers = async (options: Readonly<Record<string, unknown>>): Promise<void> => {
       const peers = Object.values(lab.plan.router.addresses).map((address) => ({
         address,
         asn: 65000,
-        importDefaultRoute: true,
+        ...options,
       }));
       const [plan] = lab.plan.nodes as [NodePlan];
       await node.writeManifest("nodeconfig-n1.json", [{
@@ -66,6 +67,24 @@ testWith(
           bgp: { asn: plan.asn, peers },
         },
       }]);
+    };
+
+    await t.step("what BIRD resolves next hops by is no difference", async () => {
+      await withPeers({ multihop: 2 });
+      await until("BIRD has the node's default routes", async () => {
+        const { stdout } = await runCommand("birdc", ["-s", node.birdSocket, "show", "route"]);
+        return (stdout.match(/^(::|0\.0\.0\.0)\/0 +unicast \[flock_kernel/gm)?.length ?? 0) === 2;
+      });
+      await lab.router.waitSessions();
+      for (const command of ["routes", "status"]) {
+        const check = [EXECUTABLE, command, "--check", "--socket", node.socket];
+        const { code, stdout } = await node.attempt(check);
+        assertEquals(code, 0, stdout);
+      }
+    });
+
+    await t.step("a default route too where it is asked for, beside the node's own", async () => {
+      await withPeers({ importDefaultRoute: true });
       const added = await until("default routes by BGP", async () => {
         const now = (await defaults(node)).filter((route) => !before.includes(route));
         return now.length === 2 ? now : undefined;
