@@ -7,6 +7,7 @@
 import type { AnycastAddress } from "../core/anycast.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
+import { DEFAULT_PLUGIN_DIR } from "../core/config.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
@@ -33,7 +34,7 @@ import { BirdLooks } from "./bird_look.ts";
 import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
 import { ConfigStatus } from "./config_status.ts";
-import { writeConflist } from "./conflist.ts";
+import { ConflistKeeper } from "./conflist.ts";
 import { forgetConnections } from "./connections.ts";
 import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
@@ -221,6 +222,15 @@ export async function runAgent(
   signal.addEventListener("abort", () => stop.abort(), { once: true });
   if (signal.aborted) stop.abort();
 
+  const conflist = settings.conflist === undefined ? undefined : new ConflistKeeper({
+    file: settings.conflist,
+    socket: settings.socket,
+    stateDir,
+    pluginDir: DEFAULT_PLUGIN_DIR,
+    ready: () => network.notReady === undefined,
+    attached: () => store.list().length > 0,
+  });
+
   /** When the source delivered what is not taken over yet (`performance.now`). */
   let heardAt: number | undefined;
   const onSourceChange = async (): Promise<void> => {
@@ -234,9 +244,7 @@ export async function runAgent(
       reconciler.markDirty();
     }
     for (const reporter of reporters) reporter.wake();
-    if (settings.conflist !== undefined && network.notReady === undefined) {
-      await writeConflist(settings.conflist, settings);
-    }
+    conflist?.wake();
   };
   using sourceChanges = new ChangeQueue(() => turns.take("cluster", onSourceChange));
   using _subscription = source.onChange(() => {
@@ -328,7 +336,8 @@ export async function runAgent(
     drain.run(stop.signal),
     ...reporters.map((reporter) => reporter.run(stop.signal)),
     watchQueue(stateDir, network, stop.signal),
-  ].map((loop) => loop.catch(fail)));
+    conflist?.run(stop.signal),
+  ].map((loop) => loop?.catch(fail)));
 
   await new Promise<void>((resolve) =>
     stop.signal.aborted ? resolve() : stop.signal.addEventListener("abort", () => resolve())

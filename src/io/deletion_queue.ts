@@ -8,10 +8,10 @@ import {
   ensureDir,
   readTextIfPresent,
   removeFileDurable,
-  removeOldTemps,
   watchDir,
   writeFileDurable,
 } from "./fs.ts";
+import { removeTemps } from "./temp_files.ts";
 
 /** A DEL that was acknowledged and is still to be done. */
 export interface Deletion {
@@ -103,7 +103,7 @@ export async function* watchDeletions(
 ): AsyncGenerator<void, void, void> {
   const dir = dirOf(stateDir);
   await ensureDir(dir, DIR_MODE);
-  await removeOldTemps(dir);
+  await removeTemps(dir);
   for await (const _ of watchDir(dir, { signal, ...options })) {
     if ((await namesIn(dir)).length > 0) yield;
   }

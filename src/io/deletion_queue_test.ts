@@ -138,7 +138,7 @@ Deno.test("the plugin's share loads nothing from npm", async () => {
   }).output();
   const info = JSON.parse(new TextDecoder().decode(output.stdout));
   const modules = info.modules.map((m: { specifier: string }) => m.specifier.split("/").pop());
-  assertEquals(modules.sort(), ["deletion_queue.ts", "fs.ts"]);
+  assertEquals(modules.sort(), ["deletion_queue.ts", "fs.ts", "temp_files.ts"]);
 });
 
 function deletion(containerId: string, ifname: string, second: number): Deletion {

@@ -5,37 +5,34 @@
  * @module
  */
 
-/** Beginning and end of a temporary file's name: hidden, and never taken for a manifest or a conflist. */
-const TEMP_PREFIX = ".flock-";
-const TEMP_SUFFIX = ".tmp";
+import { makeTemp } from "./temp_files.ts";
 
 /**
  * Replaces a file so that a reader sees the old content or the new, and the new is on the disk when
  * this resolves. On failure the old content is untouched and nothing is left behind.
  *
  * @param options.mode permission bits of the file, whatever the umask; 0600 unless told
+ * @param options.apart write in a directory of its own below the file's: for a directory whose reader
+ * looks at all of it at each write
  * @throws {Error} `Cannot write file "…"` with the cause
  */
 export async function writeFileDurable(
   path: string,
   content: string | Uint8Array,
-  options: { readonly mode?: number } = {},
+  options: { readonly mode?: number; readonly apart?: boolean } = {},
 ): Promise<void> {
+  const { mode = 0o600, apart = false } = options;
   const dir = parentOf(path);
-  const temp = `${dir}/${TEMP_PREFIX}${crypto.randomUUID()}${TEMP_SUFFIX}`;
   const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
   try {
-    await using undo = new AsyncDisposableStack();
     {
-      using file = await Deno.open(temp, { write: true, createNew: true, mode: 0o600 });
-      undo.defer(() => Deno.remove(temp).catch(() => {}));
-      for (let n = 0; n < bytes.length;) n += await file.write(bytes.subarray(n));
-      await file.sync();
+      await using temp = await makeTemp(dir, apart ? "directory" : "file");
+      const file = apart ? `${temp.path}/content` : temp.path;
+      await writeAll(file, bytes);
+      // The umask applies to open and not to chmod.
+      if (mode !== 0o600) await Deno.chmod(file, mode);
+      await Deno.rename(file, path);
     }
-    // The umask applies to open and not to chmod.
-    if ((options.mode ?? 0o600) !== 0o600) await Deno.chmod(temp, options.mode ?? 0o600);
-    await Deno.rename(temp, path);
-    undo.move();
     await syncDir(dir);
   } catch (cause) {
     throw new Error(`Cannot write file "${path}": ${reasonOf(cause)}`, { cause });
@@ -116,24 +113,6 @@ export async function removeFileDurable(path: string): Promise<boolean> {
   }
   await syncDir(parentOf(path));
   return true;
-}
-
-/**
- * Removes temporary files that a writer which was killed left in a directory.
- *
- * @param olderThanMs younger ones may belong to a writer that is at work
- */
-export async function removeOldTemps(dir: string, olderThanMs = 60_000): Promise<void> {
-  for await (const entry of Deno.readDir(dir)) {
-    if (!entry.isFile || !isTempName(entry.name)) continue;
-    const path = `${dir}/${entry.name}`;
-    try {
-      const { mtime } = await Deno.lstat(path);
-      if (mtime === null || Date.now() - mtime.getTime() >= olderThanMs) await Deno.remove(path);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
 }
 
 /**
@@ -235,8 +214,10 @@ function close(watch: { readonly watcher: Deno.FsWatcher } | undefined): undefin
   }
 }
 
-function isTempName(name: string): boolean {
-  return name.startsWith(TEMP_PREFIX) && name.endsWith(TEMP_SUFFIX);
+async function writeAll(path: string, bytes: Uint8Array): Promise<void> {
+  using file = await Deno.open(path, { write: true, create: true, mode: 0o600 });
+  for (let n = 0; n < bytes.length;) n += await file.write(bytes.subarray(n));
+  await file.sync();
 }
 
 async function isDir(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { ensureDir, readTextIfPresent, removeOldTemps, watchDir, writeFileDurable } from "./fs.ts";
+import { ensureDir, readTextIfPresent, watchDir, writeFileDurable } from "./fs.ts";
 
 Deno.test("writeFileDurable() replaces a file and leaves nothing else", async () => {
   await using dir = await tempDir();
@@ -83,14 +83,24 @@ Deno.test("ensureDir() works when several make the same directory", async () => 
   assertEquals(names(`${dir.path}/p/q`), ["r"]);
 });
 
-Deno.test("removeOldTemps() removes what a killed writer left, and nothing else", async () => {
+Deno.test("writeFileDurable() writes apart: a reader of the directory sees no half of it", async () => {
   await using dir = await tempDir();
-  for (const name of [".flock-1.tmp", ".flock-2.tmp", ".other.tmp", "a"]) {
-    await Deno.writeTextFile(`${dir.path}/${name}`, "");
-  }
-  await Deno.utime(`${dir.path}/.flock-1.tmp`, 0, 0);
-  await removeOldTemps(dir.path);
-  assertEquals(names(dir.path), [".flock-2.tmp", ".other.tmp", "a"]);
+  const path = `${dir.path}/01-flock.conflist`;
+  const seen: string[] = [];
+  using watcher = Deno.watchFs(dir.path, { recursive: false });
+  const watched = (async () => {
+    for await (const { kind, paths } of watcher) {
+      seen.push(`${kind} ${paths[0]!.replace(dir.path, "").replace(/-[-0-9a-f]+\.tmp/, "-.tmp")}`);
+      if (kind === "remove") return;
+    }
+  })();
+  await writeFileDurable(path, "x", { apart: true, mode: 0o644 });
+  await watched;
+  // containerd reads the directory after "modify", "rename" (away) and "remove", not after "create".
+  assertEquals(seen.filter((event) => event.startsWith("modify")), []);
+  assertEquals(seen.at(-1), "remove /.flock-.tmp");
+  assertEquals(names(dir.path), ["01-flock.conflist"]);
+  assertEquals((await Deno.stat(path)).mode! & 0o7777, 0o644);
 });
 
 Deno.test("watchDir() tells of a rename at once, and not of reading", async () => {

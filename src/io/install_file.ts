@@ -7,7 +7,8 @@
  * @module
  */
 import { messageOf } from "../core/errors.ts";
-import { parentOf, removeOldTemps, syncDir } from "./fs.ts";
+import { parentOf, syncDir } from "./fs.ts";
+import { makeTemp, removeTemps } from "./temp_files.ts";
 
 const PIECE = 1 << 20;
 const MODE = 0o755;
@@ -22,14 +23,13 @@ const MODE = 0o755;
 export async function installFile(source: string, target: string): Promise<boolean> {
   const dir = parentOf(target);
   try {
-    await removeOldTemps(dir);
+    await removeTemps(dir);
     if (await isCopy(source, target)) return false;
-    const temp = `${dir}/.flock-${crypto.randomUUID()}.tmp`;
-    await using undo = new AsyncDisposableStack();
-    undo.defer(() => Deno.remove(temp).catch(() => {}));
-    await copy(source, temp);
-    await Deno.rename(temp, target);
-    undo.move();
+    {
+      await using temp = await makeTemp(dir);
+      await copy(source, temp.path);
+      await Deno.rename(temp.path, target);
+    }
     await syncDir(dir);
     return true;
   } catch (cause) {
@@ -39,7 +39,7 @@ export async function installFile(source: string, target: string): Promise<boole
 
 async function copy(source: string, temp: string): Promise<void> {
   using from = await Deno.open(source);
-  using to = await Deno.open(temp, { write: true, createNew: true, mode: MODE });
+  using to = await Deno.open(temp, { write: true });
   for await (const piece of piecesOf(from)) {
     for (let n = 0; n < piece.length;) n += await to.write(piece.subarray(n));
   }

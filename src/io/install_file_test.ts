@@ -77,8 +77,9 @@ Deno.test("installFile() removes what a killed installer left, and nothing of ot
     await Deno.writeFile(`${dir}/source`, program(1));
     for (const name of [".flock-x.tmp", ".flock-y.tmp", "other.tmp"]) {
       await Deno.writeTextFile(`${dir}/${name}`, "");
-      if (name !== ".flock-y.tmp") await Deno.utime(`${dir}/${name}`, 0, 0);
     }
+    using held = await Deno.open(`${dir}/.flock-y.tmp`);
+    await held.lock(true);
     await installFile(`${dir}/source`, `${dir}/flock`);
     assertEquals(await listing(dir), [".flock-y.tmp", "flock", "other.tmp", "source"]);
   });

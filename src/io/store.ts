@@ -8,7 +8,8 @@
  */
 import { type Attachment, attachmentKey, parseState, renderState } from "../core/attachment.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
-import { ensureDir, readTextIfPresent, removeOldTemps, writeFileDurable } from "./fs.ts";
+import { ensureDir, readTextIfPresent, writeFileDurable } from "./fs.ts";
+import { removeTemps } from "./temp_files.ts";
 
 export interface StoreOptions {
   /** This node's name: a file of another node's is refused. */
@@ -51,8 +52,7 @@ export async function openStore(stateDir: string, options: StoreOptions): Promis
   await ensureDir(stateDir);
   await using undo = new AsyncDisposableStack();
   const lock = undo.use(await takeLock(stateDir, options.node));
-  // Only the holder of the lock writes here: a temporary file is a killed agent's, however young.
-  await removeOldTemps(stateDir, 0);
+  await removeTemps(stateDir);
   const path = `${stateDir}/allocations.json`;
   const stored = await readState(path);
   if (stored !== undefined && stored.node !== options.node) {

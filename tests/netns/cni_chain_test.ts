@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
+import { ConflistKeeper } from "../../src/agent/conflist.ts";
 import type { Host } from "../../src/lab/host.ts";
 import { until } from "../../src/lab/wait.ts";
 import { testWith } from "../support.ts";
@@ -24,8 +25,10 @@ const SERVER = `
     conn.close();
   }`;
 
-for (const cniVersion of ["0.3.1", "1.0.0"]) {
-  testWith(`netns: flock, portmap and bandwidth as a list in ${cniVersion}`, NEEDS, async (t) => {
+for (const choice of ["0.3.1", "the highest that the agent's list offers"]) {
+  testWith(`netns: flock, portmap and bandwidth as a list in ${choice}`, NEEDS, async (t) => {
+    // libcni takes the highest for every plugin of the list, for DEL too.
+    const cniVersion = choice === "0.3.1" ? choice : await highestOffered();
     await using host = await createCniHost({ defaultRoutes: true });
     const { node, lab } = host;
     const list: Conflist = {
@@ -105,6 +108,24 @@ for (const cniVersion of ["0.3.1", "1.0.0"]) {
       assertEquals(withoutLo(await picture(node, pod)), withoutLo(before));
     });
   });
+}
+
+/** The version that a runtime which knows `cniVersions` takes of the list that the agent writes here. */
+async function highestOffered(): Promise<string> {
+  const dir = await Deno.makeTempDir({ prefix: "flock-chain-" });
+  try {
+    const file = `${dir}/01-flock.conflist`;
+    const conflist = new ConflistKeeper({
+      ...{ file, socket: "/run/flock/flock.sock", stateDir: "/var/lib/flock" },
+      ...{ pluginDir: "/usr/lib/cni", ready: () => true, attached: () => false },
+    });
+    await conflist.update();
+    const { cniVersions, plugins } = JSON.parse(await Deno.readTextFile(file));
+    assertEquals(plugins.map(({ type }: { type: string }) => type), ["flock", "portmap"]);
+    return cniVersions.at(-1);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
 }
 
 /** False for what portmap says before 1.2.0 of every pod (containernetworking/plugins#819). */
