@@ -20,5 +20,7 @@ RUN apt-get update \
   util-linux=2.38.1-* \
   && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/dist/flock /usr/local/bin/flock
+# Started by these names it is "flock agent" and "flock install".
+RUN ln -s flock /usr/local/bin/flock-agent && ln -s flock /usr/local/bin/flock-installer
 # Root: it changes the node's network. What it may besides is in deploy/.
 ENTRYPOINT ["/usr/local/bin/flock"]

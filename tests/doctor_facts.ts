@@ -162,9 +162,11 @@ export function healthyFacts(change: Partial<Facts> = {}): Facts {
     runtime: {
       known: {
         dir: "/c",
-        configs: [{ name: "01-flock.conflist", own: true, plugins: ["flock"] }],
+        configs: [
+          { name: "01-flock.conflist", own: true, plugins: ["flock"], versions: ["1.0.0"] },
+        ],
         pluginDir: "/p",
-        plugins: { flock: "executable" },
+        plugins: { flock: { versions: ["1.0.0"] } },
       },
     },
     agent: { known: "" },

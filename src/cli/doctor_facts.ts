@@ -14,6 +14,7 @@ import type {
   Fact,
   Facts,
   PeerPath,
+  PluginState,
   PolicyFacts,
   RuntimeFacts,
 } from "../core/doctor/facts.ts";
@@ -27,6 +28,7 @@ import type { PolicyList } from "../core/policy_inspection.ts";
 import { isBgpSocket } from "../core/tcp_sockets.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { chronyStatus } from "../io/chrony.ts";
+import { askPlugin } from "../io/cni_plugin.ts";
 import { listConfigs } from "../io/conflists.ts";
 import { readDirState } from "../io/disk.ts";
 import { parentOf, readTextIfPresent } from "../io/fs.ts";
@@ -190,18 +192,28 @@ async function readRuntime(
   { conflist, pluginDir }: DoctorPaths,
 ): Promise<RuntimeFacts | undefined> {
   const dir = parentOf(conflist);
-  if (await stateOf(dir) === "missing") return undefined;
+  if (await readDirState(dir) === undefined) return undefined;
   const configs = await listConfigs(dir);
-  const types = new Set(configs.find(({ own }) => own)?.plugins ?? []);
+  const judged = configs.filter((config, i) => i === 0 || config.own);
+  const types = new Set(judged.flatMap(({ plugins }) => plugins).filter(isPluginName));
   const plugins = await Promise.all(
     [...types].map(async (type) => [type, await stateOf(`${pluginDir}/${type}`)] as const),
   );
+  const portmap = types.has("portmap") ? "missing" : await stateOf(`${pluginDir}/portmap`);
+  if (portmap !== "missing") plugins.push(["portmap", portmap]);
   return { dir, configs, pluginDir, plugins: Object.fromEntries(plugins) };
 }
 
-async function stateOf(path: string): Promise<RuntimeFacts["plugins"][string]> {
+/** Runtimes refuse others, and doctor runs what it asks. */
+function isPluginName(type: string): boolean {
+  return /^[\w][\w.-]*$/.test(type);
+}
+
+/** Of a plugin's file, and what it answers. */
+async function stateOf(path: string): Promise<PluginState> {
   try {
-    return ((await Deno.stat(path)).mode ?? 0) & 0o111 ? "executable" : "not executable";
+    const { mode, isFile } = await Deno.stat(path);
+    return isFile && (mode ?? 0) & 0o111 ? await askPlugin(path) : "not executable";
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return "missing";
     throw error;

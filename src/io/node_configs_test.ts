@@ -1,5 +1,4 @@
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import { listConfigs } from "./conflists.ts";
 import { readDirState } from "./disk.ts";
 import { readNodeConfigs } from "./node_configs.ts";
 
@@ -47,25 +46,6 @@ Deno.test("readNodeConfigs() reads what kubectl prints, and what people write", 
   });
   const absent = "/nonexistent/flock";
   await assertRejects(() => readNodeConfigs(absent), Error, `Cannot list manifests "${absent}": `);
-});
-
-Deno.test("listConfigs() has what a runtime reads, in its order", async () => {
-  const own = JSON.stringify({ plugins: [{ type: "flock" }, { type: "portmap" }] });
-  await withFiles({
-    "20-flock.conflist": own,
-    "10-old.conf": '{ "type": "bridge" }',
-    "15-broken.json": "{",
-    "00-set.conflist.flock-aside": own,
-    "17-flock.conf": '{ "type": "flock" }',
-  }, async (dir) => {
-    assertEquals(await listConfigs(dir), [
-      { name: "10-old.conf", own: false, plugins: ["bridge"] },
-      { name: "15-broken.json", own: false, plugins: [] },
-      { name: "17-flock.conf", own: false, plugins: ["flock"] },
-      { name: "20-flock.conflist", own: true, plugins: ["flock", "portmap"] },
-    ]);
-  });
-  assertEquals(await listConfigs("/nonexistent/flock"), []);
 });
 
 Deno.test("readDirState() has mode, owner and what is left", async () => {

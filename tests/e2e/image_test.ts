@@ -27,6 +27,11 @@ function packages(): ReadonlyMap<string, string> {
   );
 }
 
+/** What the runtime stage runs to give the executable its other names. */
+function naming(): string {
+  return /^RUN (ln .*)$/m.exec(runtimeStage)?.[1] ?? "true";
+}
+
 Deno.test("image: built in one stage, run in another, every version said", () => {
   assertEquals(dockerfile.match(/^FROM /gm)?.length, 2);
   assert(/^FROM \S+:\S*\d+\.\d+\.\d+ AS build$/m.test(buildStage), "the build stage is not pinned");
@@ -72,6 +77,18 @@ testWith(
       await t.step("flock tells its version", async () => {
         assertEquals(await inImage([IMAGE_EXECUTABLE, "version"]), `flock ${VERSION}\n`);
       });
+      await t.step("the agent and the installer have their own names", async () => {
+        // Without a name of the node, and on a root file system that is read-only.
+        for (
+          const [name, said] of [["agent", "Cannot find the cluster"], [
+            "installer",
+            "Cannot install",
+          ]]
+        ) {
+          const { stderr } = await run([...await command(image), `${IMAGE_EXECUTABLE}-${name}`]);
+          assertStringIncludes(stderr, said!);
+        }
+      });
       for (
         const [tool, flag] of [["bird", "--version"], ["ip", "-V"], ["nft", "--version"], [
           "conntrack",
@@ -102,6 +119,7 @@ testWith(
 async function mountedOver(image: string): Promise<(args: readonly string[]) => Promise<string>> {
   await Deno.mkdir(`${image}/usr/local/bin`, { recursive: true });
   await Deno.writeTextFile(`${image}${IMAGE_EXECUTABLE}`, "");
+  await mustRun(["chroot", image, "sh", "-c", naming()]);
   for (const path of await launcherNeeds()) {
     const { isFile } = await Deno.stat(path);
     await Deno.mkdir(`${image}${isFile ? path.replace(/\/[^/]*$/, "") : path}`, {

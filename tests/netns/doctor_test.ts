@@ -36,8 +36,8 @@ testWith(
     await node.waitReady();
     const pod = await node.createPod({ name: "p" });
     await node.add(pod);
-    // What the agent chains where Debian's plugins are in the usual place.
-    await Deno.copyFile("/usr/bin/true", `${host.dir}/cni/portmap`);
+    // What the agent chains where a portmap is in the usual place.
+    await Deno.copyFile("/opt/cni/bin/portmap", `${host.dir}/cni/portmap`).catch(() => {});
     await lab.router.waitSessions(["n1"]);
     await lab.router.waitRoute("2001:db8:f001::/64");
     const scene = { lab, host, pod };
@@ -255,7 +255,14 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
       ...["--plugin-dir", `${host.dir}/nowhere`, "--socket", other.socket],
     ]);
     await host.write("/net2.d/01-flock.conflist", undefined);
-    await assertFound(scene, ["conflist-missing"], args);
+    await host.write(
+      "/net2.d/00-other.conf",
+      '{ "cniVersion": "1.0.0", "cniVersions": ["1.1.0"], "plugins": [{ "type": "bridge" }] }',
+    );
+    const answer = '#!/bin/sh\necho \'{ "supportedVersions": ["0.4.0", "1.0.0"] }\'';
+    await Deno.writeTextFile(`${host.dir}/cni/bridge`, answer, { mode: 0o755 });
+    await assertFound(scene, ["conflist-missing", "conflist-versions"], args);
+    await Deno.remove(`${host.dir}/cni/bridge`);
     await other.stopAgent();
     await other.writeManifest("nodeconfig-n2.json", [config]);
   },

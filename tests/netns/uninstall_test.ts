@@ -141,7 +141,7 @@ route add 2001:db8:ffff::1/128 via 2001:db8:25::5 dev eth0 onlink proto 144 metr
   const { socket, stateDir, cniDir } = node;
   const sysctls = { "net/ipv4/ip_forward": "0", "net/ipv6/conf/gone0/accept_ra": "1" };
   await Deno.writeTextFile(`${stateDir}/sysctls.json`, JSON.stringify(sysctls));
-  const conflist = renderConflist({ socket, stateDir, portmap: true });
+  const conflist = renderConflist({ socket, stateDir, portmap: { versions: ["1.0.0"] } });
   await Deno.writeTextFile(`${cniDir}/01-flock.conflist`, conflist);
   await Deno.writeTextFile(socket, "");
   await Deno.writeTextFile(`${stateDir}/lock`, "pid 1, node a\n");
@@ -164,6 +164,9 @@ testWith(
   async () => {
     await using node = await NodeToClean.create();
     await Deno.writeTextFile(`${node.cniDir}/10-other.conflist`, "{}");
+    // A runtime overlooks a directory, and ends at a link that leads nowhere.
+    await Deno.mkdir(`${node.cniDir}/10-old.conf`);
+    await Deno.symlink("/nonexistent/list", `${node.cniDir}/11-nowhere.conf`);
     const first = await node.flock("install");
     assertEquals([first.code, first.out], [0, ""]);
     assertStringIncludes(first.err, "Installed plugin");
@@ -175,8 +178,10 @@ testWith(
     const second = await node.flock("install", "--exclusive");
     assertStringIncludes(second.err, "Plugin was installed already");
     assertStringIncludes(second.err, "Set network configuration aside");
+    assertStringIncludes(second.err, "11-nowhere.conf");
+    assertEquals(second.code, 0);
     const names = await Array.fromAsync(Deno.readDir(node.cniDir), ({ name }) => name);
-    assertEquals(names.filter((name) => /\.(conf|conflist|json)$/.test(name)), []);
+    assertEquals(names.filter((name) => /\.(conf|conflist|json)$/.test(name)), ["10-old.conf"]);
   },
 );
 

@@ -297,9 +297,23 @@ export const CHECKS = {
   },
   "plugin": {
     severity: "error",
-    finds: "a plugin that flock's configuration names is not there or not executable",
+    finds:
+      "a plugin that the first network configuration or flock's names is not there, cannot be executed or does not answer VERSION",
     why: "no pod can be attached",
-    fix: "`flock install`",
+    fix: "`flock install`; the other plugin's package",
+  },
+  "conflist-versions": {
+    severity: "error",
+    finds:
+      "the first network configuration or flock's offers a version of the specification that one of its plugins does not speak",
+    why: "runtimes take the highest version for all plugins: no pod can be attached or removed",
+    fix: "another version of the plugin, or of the configuration",
+  },
+  "host-ports": {
+    severity: "warning",
+    finds: "`portmap` is there, and flock's configuration does not chain it",
+    why: "pods' host ports do not work",
+    fix: "a `portmap` that answers; the agent chains it then",
   },
   "agent": {
     severity: "warning",

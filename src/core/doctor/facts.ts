@@ -6,6 +6,7 @@
  */
 import type { BfdSession, BirdSession } from "../bird_session.ts";
 import type { Family } from "../cidr.ts";
+import type { PluginAnswer } from "../cni_plugin.ts";
 import type { IpLink, IpRoute } from "../ip_state.ts";
 import type { BgpPeer, NodeConfig } from "../node_config.ts";
 import type { Speaker } from "../tcp_sockets.ts";
@@ -103,15 +104,23 @@ export interface RuntimeConfig {
   readonly own: boolean;
   /** Types of its plugins, in order; none when it cannot be parsed. */
   readonly plugins: readonly string[];
+  /** Versions of the specification that runtimes use it with: its `cniVersion`, the highest it offers. */
+  readonly versions: readonly string[];
 }
+
+/** What is known of a plugin's file. */
+export type PluginState = "missing" | "not executable" | PluginAnswer | {
+  /** Why it does not answer VERSION. */
+  readonly problem: string;
+};
 
 export interface RuntimeFacts {
   readonly dir: string;
   /** Sorted by name, as runtimes read them. */
   readonly configs: readonly RuntimeConfig[];
   readonly pluginDir: string;
-  /** State of each plugin that flock's configuration names. */
-  readonly plugins: Readonly<Record<string, "executable" | "missing" | "not executable">>;
+  /** Of each plugin that the first configuration or flock's names, and of portmap where it is there. */
+  readonly plugins: Readonly<Record<string, PluginState>>;
 }
 
 /** Policies, as the agent says, and the kernel. */

@@ -134,7 +134,7 @@ export const JUDGES: readonly Judge[] = [
   judge(["clock-past"], ["clock"], (f) => judgeClock(f.clock)),
   judge(["state-space", "state-permissions"], ["stateDir"], (f) => judgeStateDir(f.stateDir)),
   judge(
-    ["conflist-order", "conflist-missing", "plugin"],
+    ["conflist-order", "conflist-missing", "plugin", "conflist-versions", "host-ports"],
     ["runtime"],
     (f) => judgeRuntime(f.runtime),
   ),

@@ -9,6 +9,7 @@ import type {
   ClockFacts,
   Feature,
   HostFacts,
+  RuntimeConfig,
   RuntimeFacts,
   StateDirFacts,
   ToolVersion,
@@ -142,6 +143,7 @@ export function judgeStateDir(dir: StateDirFacts): readonly Problem[] {
 export function judgeRuntime(runtime: RuntimeFacts): readonly Problem[] {
   const { dir, configs, plugins, pluginDir } = runtime;
   const own = configs.find((config) => config.own);
+  const [first] = configs;
   if (own === undefined) {
     const others = configs.map(({ name }) => name).join(", ") || "nothing";
     return [{
@@ -152,10 +154,9 @@ export function judgeRuntime(runtime: RuntimeFacts): readonly Problem[] {
         "# it is there once the agent is ready:",
         "kubectl -n kube-system get pods -l app.kubernetes.io/component=agent -o wide",
       ],
-    }];
+    }, ...first === undefined ? [] : judgePlugins(runtime, first)];
   }
   const problems: Problem[] = [];
-  const [first] = configs;
   if (first !== undefined && !first.own) {
     const what = first.plugins.length > 0 ? first.plugins.join(", ") : "cannot be parsed";
     problems.push({
@@ -168,21 +169,59 @@ export function judgeRuntime(runtime: RuntimeFacts): readonly Problem[] {
       ],
     });
   }
-  for (const [type, state] of Object.entries(plugins)) {
-    if (state === "executable") continue;
+  problems.push(
+    ...judgePlugins(runtime, own),
+    ...first === own || first === undefined ? [] : judgePlugins(runtime, first),
+  );
+  const { portmap } = plugins;
+  if (portmap !== undefined && !own.plugins.includes("portmap")) {
+    const why = typeof portmap === "string"
+      ? `: it is ${portmap}`
+      : "problem" in portmap
+      ? `: ${portmap.problem}`
+      : "";
+    problems.push({
+      id: "host-ports",
+      finding: `${dir}/${own.name} does not chain ${pluginDir}/portmap${why}`,
+      fix: [`cp /usr/lib/cni/portmap ${pluginDir}/portmap # Debian: containernetworking-plugins`],
+    });
+  }
+  return problems;
+}
+
+/** Whether the plugins of a configuration are there and speak what runtimes use it with. */
+function judgePlugins(runtime: RuntimeFacts, config: RuntimeConfig): readonly Problem[] {
+  const { dir, plugins, pluginDir } = runtime;
+  return config.plugins.flatMap((type): readonly Problem[] => {
+    const state = plugins[type];
+    if (state === undefined) return [];
     const path = `${pluginDir}/${type}`;
+    if (typeof state === "object" && "versions" in state) {
+      return config.versions.filter((version) => !state.versions.includes(version))
+        .map((version) => ({
+          id: "conflist-versions",
+          finding: `${dir}/${config.name} has runtimes use version ${version}, which ${path} ` +
+            `does not speak: it speaks ${state.versions.join(", ")}`,
+          fix: [
+            `# a ${type} that speaks ${version}, or without ${version} in ${dir}/${config.name}`,
+            ...(config.own
+              ? ["# flock's agent writes the list so that all its plugins speak it"]
+              : []),
+          ],
+        }));
+    }
     const fix = state === "not executable"
       ? `chmod 0755 ${path}`
       : type === "flock"
       ? `flock install --plugin-dir ${pluginDir}`
       : `cp /usr/lib/cni/${type} ${path} # Debian: containernetworking-plugins`;
-    problems.push({
+    const what = typeof state === "string" ? `is ${state}` : `does not work: ${state.problem}`;
+    return [{
       id: "plugin",
-      finding: `${path}, which ${own.name} names, is ${state}`,
+      finding: `${path}, which ${config.name} names, ${what}`,
       fix: [fix],
-    });
-  }
-  return problems;
+    }];
+  });
 }
 
 /** Compares as far as the second one goes: 6.1.0 is 6.1. */

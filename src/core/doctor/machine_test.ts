@@ -108,14 +108,17 @@ Deno.test("judgeStateDir() wants it root's, writable and not full", () => {
 });
 
 Deno.test("judgeRuntime() wants flock's configuration first, with its plugins", async (t) => {
-  const own = { name: "01-flock.conflist", own: true, plugins: ["flock", "portmap"] };
-  const other = (name: string): typeof own => ({ name, own: false, plugins: ["bridge"] });
+  const versions = ["1.0.0", "1.1.0"];
+  const own = { name: "01-flock.conflist", own: true, plugins: ["flock", "portmap"], versions };
+  const other = (name: string): typeof own => ({ ...own, name, own: false, plugins: ["bridge"] });
   const good: RuntimeFacts = {
     dir: "/c",
     configs: [own, other("10-b.conf")],
     pluginDir: "/p",
-    plugins: { flock: "executable", portmap: "executable" },
+    plugins: { flock: { versions }, portmap: { versions } },
   };
+  const old = { versions: ["0.4.0", "1.0.0"] };
+  const alone = { ...own, plugins: ["flock"] };
   const cases: readonly (readonly [string, Partial<RuntimeFacts>, readonly string[]])[] = [
     ["first", {}, []],
     ["second", { configs: [other("00-a.conf"), own] }, ["conflist-order"]],
@@ -124,6 +127,21 @@ Deno.test("judgeRuntime() wants flock's configuration first, with its plugins", 
     ]],
     ["none", { configs: [] }, ["conflist-missing"]],
     ["only others", { configs: [other("00-a.conf")] }, ["conflist-missing"]],
+    ["versions", { plugins: { ...good.plugins, portmap: old } }, ["conflist-versions"]],
+    ["versions of another, first", {
+      configs: [other("00-a.conf"), own],
+      plugins: { ...good.plugins, bridge: old },
+    }, ["conflist-order", "conflist-versions"]],
+    ["versions of another, alone", { configs: [other("00-a.conf")], plugins: { bridge: old } }, [
+      "conflist-missing",
+      "conflist-versions",
+    ]],
+    ["versions of another, behind", { plugins: { ...good.plugins, bridge: old } }, []],
+    ["silent", { plugins: { ...good.plugins, portmap: { problem: "it hangs" } } }, ["plugin"]],
+    ["left out", { configs: [alone], plugins: { ...good.plugins, portmap: { problem: "no" } } }, [
+      "host-ports",
+    ]],
+    ["no portmap", { configs: [alone], plugins: { flock: { versions } } }, []],
     ["plugins", { plugins: { flock: "missing", portmap: "not executable" } }, ["plugin", "plugin"]],
   ];
   for (const [name, change, ids] of cases) {

@@ -57,7 +57,7 @@ Deno.test("renderReport() puts errors first, and says what was skipped and why",
   assertStringIncludes(text, "              sysctl -w net/ipv4/nexthop_compat_mode=1\n");
   assertStringIncludes(
     text,
-    "SKIPPED  conflist-order, conflist-missing, plugin: /c does not exist\n",
+    "SKIPPED  conflist-order, conflist-missing, plugin, conflist-versions, host-ports: /c does not exist\n",
   );
   assert(text.endsWith("skipped\n"));
   assert(!/ \n/.test(text), "blanks at the end of a line");
