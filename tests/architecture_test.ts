@@ -50,6 +50,7 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
     "src/std.ts",
     "src/io/command.ts",
     "src/io/fs.ts",
+    "src/io/temp_files.ts",
   ]],
   ["src/cni/", [
     "src/cni/",

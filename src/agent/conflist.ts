@@ -9,6 +9,7 @@
  */
 import { commonVersions, knowsBackend } from "../core/cni_plugin.ts";
 import { type ChainedPortmap, chainedPortmapOf, renderConflist } from "../core/conflist.ts";
+import { DEFAULT_PLUGIN_DIR } from "../core/config.ts";
 import { messageOf } from "../core/errors.ts";
 import { askPlugin, hasHostProgram, readAbout } from "../io/cni_plugin.ts";
 import { parentOf, readTextIfPresent, writeFileDurable } from "../io/fs.ts";
@@ -28,7 +29,8 @@ export interface ConflistOptions {
   readonly file: string;
   readonly socket: string;
   readonly stateDir: string;
-  readonly pluginDir: string;
+  /** Where the runtime looks for plugins. */
+  readonly pluginDir?: string;
   /** Whether pods can be attached. */
   readonly ready: () => boolean;
   /** Whether any pod is attached. */
@@ -45,14 +47,14 @@ interface Looked {
 
 /** The one writer of the list. */
 export class ConflistKeeper {
-  readonly #o: ConflistOptions;
+  readonly #o: Required<ConflistOptions>;
   readonly #pulse = new Pulse();
   #looked?: Looked;
   /** What was logged last: a failure, or why a plugin was left out. */
   #said?: string;
 
   constructor(options: ConflistOptions) {
-    this.#o = options;
+    this.#o = { pluginDir: DEFAULT_PLUGIN_DIR, ...options };
   }
 
   /** Pods may be attachable now: look at once. */

@@ -7,7 +7,6 @@
 import type { AnycastAddress } from "../core/anycast.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
-import { DEFAULT_PLUGIN_DIR } from "../core/config.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
 import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
@@ -223,10 +222,7 @@ export async function runAgent(
   if (signal.aborted) stop.abort();
 
   const conflist = settings.conflist === undefined ? undefined : new ConflistKeeper({
-    file: settings.conflist,
-    socket: settings.socket,
-    stateDir,
-    pluginDir: DEFAULT_PLUGIN_DIR,
+    ...{ file: settings.conflist, socket: settings.socket, stateDir },
     ready: () => network.notReady === undefined,
     attached: () => store.list().length > 0,
   });
