@@ -7,7 +7,13 @@
 import type { Attachment } from "../core/attachment.ts";
 import type { BirdInput } from "../core/bird_config.ts";
 import { type BirdPeer, peerView } from "../core/bird_peer.ts";
-import { formatAddress, hostPrefix, parseAddress, type Prefix } from "../core/cidr.ts";
+import {
+  type Address,
+  formatAddress,
+  hostPrefix,
+  parseAddress,
+  type Prefix,
+} from "../core/cidr.ts";
 import { messageOf } from "../core/errors.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import { chooseLocalAddress } from "../core/local_address.ts";
@@ -22,6 +28,7 @@ import { log } from "../log.ts";
 import type { Drain } from "./drain.ts";
 import { connectedPrefixes, nodeLinks, type NodeState } from "./node_state.ts";
 import type { PeerPasswords } from "./peer_passwords.ts";
+import type { SessionAddresses } from "./session_addresses.ts";
 
 /** Ways to peers. */
 export interface Ways {
@@ -37,6 +44,7 @@ export class BgpInput {
   readonly #nodeName: string;
   readonly #file: string;
   readonly #passwords: Pick<PeerPasswords, "get">;
+  readonly #addresses: Pick<SessionAddresses, "get">;
   readonly #attachments: () => readonly Attachment[];
   readonly #drain: Pick<Drain, "active">;
   #leftOut: readonly LeftOutPeer[] = [];
@@ -51,6 +59,7 @@ export class BgpInput {
       nodeName: string;
       stateDir: string;
       passwords: Pick<PeerPasswords, "get">;
+      addresses: Pick<SessionAddresses, "get">;
       attachments: () => readonly Attachment[];
       drain: Pick<Drain, "active">;
     },
@@ -60,6 +69,7 @@ export class BgpInput {
     this.#nodeName = options.nodeName;
     this.#file = `${options.stateDir}/router_id`;
     this.#passwords = options.passwords;
+    this.#addresses = options.addresses;
     this.#attachments = options.attachments;
     this.#drain = options.drain;
   }
@@ -110,7 +120,12 @@ export class BgpInput {
       const address = formatAddress(peer.address);
       const route = routes.get(address);
       firstRoute ??= route;
-      const localAddress = peer.localAddress ?? chooseLocalAddress(route, links);
+      const former = {
+        established: this.#addresses.get(address),
+        told: this.#last?.peers.find((one) => formatAddress(one.peer.address) === address)
+          ?.localAddress,
+      };
+      const localAddress = peer.localAddress ?? chooseLocalAddress(route, links, former);
       const leaveOut = (reason: LeftOutPeer["reason"], message: string): void =>
         void leftOut.push({ peer: address, reason, message });
       if (localAddress === undefined) {
@@ -133,8 +148,10 @@ export class BgpInput {
       else {
         const given: BirdPeer = { peer, localAddress, password: valueOf(password) };
         const problem = problemOf(given, config.bgp.asn ?? 0);
-        if (problem === undefined) peers.push(given);
-        else leaveOut("Unusable", problem);
+        if (problem === undefined) {
+          peers.push(given);
+          sayIfMoved(address, localAddress, former.told ?? former.established);
+        } else leaveOut("Unusable", problem);
       }
     }
     this.#waitingFor = undefined;
@@ -197,6 +214,15 @@ export class BgpInput {
     for (const { peer, message } of leftOut) {
       log.warn("Left out BGP peer", { peer, reason: message });
     }
+  }
+}
+
+/** The router may not know the session by its new address. */
+function sayIfMoved(peer: string, localAddress: Address, former: Address | undefined): void {
+  if (former === undefined) return;
+  const [now, was] = [formatAddress(localAddress), formatAddress(former)];
+  if (now !== was) {
+    log.warn("Changed local address of BGP session", { peer, localAddress: now, was });
   }
 }
 

@@ -35,6 +35,7 @@ class Fixture implements AsyncDisposable {
     nodeName: "n1",
     stateDir: this.dir,
     passwords: { get: () => this.password },
+    addresses: { get: () => undefined },
     attachments: () => this.attachments,
     drain: this.drain,
   });

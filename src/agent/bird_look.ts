@@ -39,21 +39,10 @@ export interface BirdLooksOptions extends SharedLookTimes {
 export class BirdLooks {
   readonly #o: BirdLooksOptions;
   readonly #shared: SharedLook<BirdLook>;
-  /** Since when each peer's session has been up, as BIRD prints it. */
-  readonly #since = new Map<string, string>();
-  readonly #flaps = new Map<string, number>();
 
   constructor(options: BirdLooksOptions) {
     this.#o = options;
     this.#shared = new SharedLook(() => this.#look(), options);
-  }
-
-  /**
-   * Times that each peer's session was seen to have gone down, by address. What happens between two looks
-   * counts as one.
-   */
-  get flaps(): ReadonlyMap<string, number> {
-    return this.#flaps;
   }
 
   /** BIRD as it is, or was a few seconds ago; undefined when it does not answer. */
@@ -73,12 +62,10 @@ export class BirdLooks {
     const own = (v: 4 | 6): number =>
       routes?.filter(({ dst }) => dst.includes(":") === (v === 6)).length ??
         (imported.get(`flock_kernel${v}`) ?? 0) + (imported.get(`flock_node${v}`) ?? 0);
-    this.#forget(configured.map(({ address }) => formatAddress(address)));
     return {
       peers: configured.map(({ address, bfd: wanted }): PeerLook => {
         const session = sessions.find(({ name }) => name === birdPeerName(address));
         const peer = formatAddress(address);
-        this.#noteFlap(peer, session);
         return {
           peer,
           family: address.family,
@@ -90,25 +77,6 @@ export class BirdLooks {
       }),
       own: { ipv6: own(6), ipv4: own(4) },
     };
-  }
-
-  /** A session that was up is down, or has come up again since. */
-  #noteFlap(peer: string, session: BirdSession | undefined): void {
-    const before = this.#since.get(peer);
-    const since = isEstablished(session) ? session?.since : undefined;
-    const flaps = this.#flaps.get(peer) ?? 0;
-    this.#flaps.set(peer, before !== undefined && since !== before ? flaps + 1 : flaps);
-    if (since === undefined) this.#since.delete(peer);
-    else this.#since.set(peer, since);
-  }
-
-  /** Peers that are configured no more: nothing grows with what an operator has tried out. */
-  #forget(configured: readonly string[]): void {
-    for (const peer of this.#flaps.keys()) {
-      if (configured.includes(peer)) continue;
-      this.#flaps.delete(peer);
-      this.#since.delete(peer);
-    }
   }
 }
 

@@ -16,7 +16,6 @@ const UP: BirdSession = {
   peerCapabilities: [],
   routes: { imported: 3, exported: 2, preferred: 1, received: 5, filtered: 2 },
 };
-const DOWN: BirdSession = { ...UP, state: "Active", info: "Active", routes: undefined };
 
 Deno.test("BirdLooks tells of each configured peer, and of the node's own routes", async () => {
   const f = new Fixture({ bfd: true });
@@ -88,21 +87,6 @@ Deno.test("BirdLooks knows no more than that a BIRD is away", async () => {
   assertEquals(await f.looks.look(), undefined);
   f.fail = false;
   assert(await f.looks.look() !== undefined);
-});
-
-Deno.test("BirdLooks counts a session that was up and is down, or has come up again since", async () => {
-  const f = new Fixture();
-  const flaps: (number | undefined)[] = [];
-  const later = { ...UP, since: "2026-01-01 11:00:00" };
-  for (const sessions of [[DOWN], [UP], [UP], [DOWN], [DOWN], [UP], [later], [], [later]]) {
-    f.sessions = sessions;
-    await f.looks.look();
-    flaps.push(f.looks.flaps.get("2001:db8::1"));
-  }
-  assertEquals(flaps, [0, 0, 0, 1, 1, 1, 2, 3, 3]);
-  f.peers = [];
-  await f.looks.look();
-  assertEquals([...f.looks.flaps], []);
 });
 
 class Fixture {

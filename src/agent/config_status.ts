@@ -1,12 +1,11 @@
 /**
  * The NodeConfig's status, and events where it takes a turn that a person should see: refused, a peer
- * down and up again. Written on change, never more often than every 10 s.
+ * down and up again. Written on change: the first news at once, then at most every 10 s.
  *
  * @module
  */
 import type { AnycastAddress } from "../core/anycast.ts";
 import type { Attachment } from "../core/attachment.ts";
-import { birdPeerName } from "../core/bird_peer.ts";
 import { formatAddress } from "../core/cidr.ts";
 import {
   type NodeConfigStatus,
@@ -15,21 +14,22 @@ import {
   type StatusFacts,
 } from "../core/node_config_status.ts";
 import type { ClusterWriter } from "../core/objects.ts";
-import type { Birdc } from "../io/birdc.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
 import type { BgpSpeakerState } from "./bgp.ts";
 import type { BgpInput } from "./bgp_input.ts";
+import type { BgpSessions } from "./bgp_sessions.ts";
 import type { Drain } from "./drain.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 
-/** Milliseconds between two looks at BIRD. */
+/** Milliseconds between two looks. */
 const POLL_MS = 5_000;
-/** Milliseconds between being woken and looking: BIRD has answered a change by then. */
+/** Milliseconds between being woken and looking: several changes that belong together are one. */
 const SETTLE_MS = 500;
-/** The least time between two writes, in milliseconds. */
+/** The least time between two writes on the average, in milliseconds, and how many may follow one another. */
 const WRITE_MS = 10_000;
+const WRITE_BURST = 3;
 
 export interface ConfigStatusOptions {
   readonly nodeName: string;
@@ -39,30 +39,35 @@ export interface ConfigStatusOptions {
   readonly speaker: { readonly state: Pick<BgpSpeakerState, "applied" | "error"> };
   readonly bgpInput: Pick<BgpInput, "leftOut" | "waitingFor">;
   readonly drain: Pick<Drain, "status">;
-  readonly birdc: Pick<Birdc, "protocols">;
+  readonly sessions: Pick<BgpSessions, "peers" | "limited">;
   readonly writer: Pick<ClusterWriter, "applyNodeConfigStatus" | "recordEvent">;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
+  /** A clock in milliseconds that only goes forward. */
+  readonly clock?: () => number;
 }
 
 /** Keeps the status. */
 export class ConfigStatus {
   readonly #o: Required<ConfigStatusOptions>;
   readonly #pulse = new Pulse();
-  /** As it was written last, and when that was tried. */
+  /** As it was written last. */
   #written: NodeConfigStatus | undefined;
   #uid: string | undefined;
-  #triedAt = -Infinity;
+  /** How many writes may be made as of a moment. */
+  #writes = WRITE_BURST;
+  #writesAt = -Infinity;
   #failures = 0;
   #refused: string | undefined;
   #peers: readonly PeerStatus[] = [];
   /** The MTU that was in force at the last look; `null` before the first. */
   #mtu: number | undefined | null = null;
-  /** Peers whose going down was told. */
+  /** Peers whose going down was told, and peers whose limit was. */
   readonly #down = new Set<string>();
+  #limited: readonly string[] = [];
 
   constructor(options: ConfigStatusOptions) {
-    this.#o = { now: Date.now, ...options };
+    this.#o = { now: Date.now, clock: () => performance.now(), ...options };
   }
 
   /** The NodeConfig changed: look soon. */
@@ -81,20 +86,22 @@ export class ConfigStatus {
 
   /** Looks once, and tells what is new. */
   async look(signal: AbortSignal): Promise<void> {
-    const { node, nodeName, writer, now } = this.#o;
+    const { node, nodeName, writer, now, clock } = this.#o;
     if (node.object === undefined) return;
     // Another object of the same name knows nothing of what was said of the one before.
     if (node.object.uid !== this.#uid) this.#written = undefined;
     this.#uid = node.object.uid;
     const last = this.#written?.conditions ?? node.object.conditions ?? [];
-    const at = now();
     // Without fractions, as `metav1.Time` has it.
-    const time = new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
-    const status = nodeConfigStatus(await this.#facts(), last, time);
+    const time = new Date(now()).toISOString().replace(/\.\d+Z$/, "Z");
+    const status = nodeConfigStatus(this.#facts(), last, time);
     this.#tell(status.bgp);
     if (JSON.stringify(status) === JSON.stringify(this.#written)) return;
-    if (at - this.#triedAt < WRITE_MS) return;
-    this.#triedAt = at;
+    const at = clock();
+    this.#writes = Math.min(this.#writes + (at - this.#writesAt) / WRITE_MS, WRITE_BURST);
+    this.#writesAt = at;
+    if (this.#writes < 1) return;
+    this.#writes--;
     try {
       await writer.applyNodeConfigStatus(nodeName, status, signal);
       this.#written = status;
@@ -108,8 +115,8 @@ export class ConfigStatus {
     }
   }
 
-  async #facts(): Promise<StatusFacts> {
-    const { node, attachments, anycast, speaker, bgpInput, drain, birdc } = this.#o;
+  #facts(): StatusFacts {
+    const { node, attachments, anycast, speaker, bgpInput, drain, sessions } = this.#o;
     const held = attachments();
     return {
       generation: node.object?.generation,
@@ -125,7 +132,8 @@ export class ConfigStatus {
       waitingFor: bgpInput.waitingFor,
       leftOut: bgpInput.leftOut,
       drain: drain.status,
-      sessions: await sessionsOf(birdc, node.config?.bgp.peers ?? []),
+      sessions: new Map(sessions.peers.map(({ peer, state }) => [peer, state])),
+      limited: sessions.limited,
     };
   }
 
@@ -146,6 +154,15 @@ export class ConfigStatus {
       }
     }
     this.#peers = peers;
+    const { limited } = this.#o.sessions;
+    for (const peer of limited.filter((one) => !this.#limited.includes(one))) {
+      const limit = node.config?.bgp.peers.find(({ address }) => formatAddress(address) === peer)
+        ?.importLimit;
+      const message = `Peer ${peer} announces more routes than importLimit (${limit}): ` +
+        "those above it are not taken";
+      this.#record("Warning", "ImportLimitReached", message);
+    }
+    this.#limited = limited;
   }
 
   #tellMtu(mtu: number | undefined, hasPods: boolean): void {
@@ -160,22 +177,5 @@ export class ConfigStatus {
     const { nodeName, node, writer } = this.#o;
     const object = { kind: "NodeConfig", name: nodeName, uid: node.object?.uid } as const;
     writer.recordEvent({ object, type, reason, message });
-  }
-}
-
-/** BGP's state of each peer; undefined when BIRD does not answer. */
-async function sessionsOf(
-  birdc: Pick<Birdc, "protocols">,
-  peers: readonly { readonly address: Parameters<typeof birdPeerName>[0] }[],
-): Promise<ReadonlyMap<string, string> | undefined> {
-  try {
-    const protocols = new Map((await birdc.protocols()).map((one) => [one.name, one]));
-    return new Map(peers.map(({ address }) => {
-      // Behind the state BIRD says what hinders it.
-      const state = protocols.get(birdPeerName(address))?.info.split(/\s/)[0];
-      return [formatAddress(address), state || "Unknown"];
-    }));
-  } catch {
-    return undefined; // STATUS, the log and condition Programmed say why
   }
 }

@@ -1,11 +1,11 @@
 import { assertEquals } from "@std/assert";
-import { FakeBirdc } from "../../tests/fakes/fake_birdc.ts";
 import type { Attachment } from "../core/attachment.ts";
 import type { DrainReport } from "../core/drain_state.ts";
 import { parseNodeConfig } from "../core/node_config.ts";
 import type { LeftOutPeer, NodeConfigStatus } from "../core/node_config_status.ts";
 import type { ClusterEvent, NodeConfigObject } from "../core/objects.ts";
 import { configureLog } from "../log.ts";
+import type { SessionView } from "./bgp_sessions.ts";
 import { ConfigStatus } from "./config_status.ts";
 
 const lines: string[] = [];
@@ -14,7 +14,7 @@ configureLog({ level: "info", format: "json", write: (line) => lines.push(line) 
 type DrainStatus = Omit<DrainReport, "routed">;
 
 const signal = new AbortController().signal;
-const PEER = "flock_bgp6_2001_db8_25__1";
+const PEER = "2001:db8:25::1";
 const SPEC = {
   cidr6: ["2001:db8:f001::/64"],
   bgp: { asn: 65001, peers: [{ address: "2001:db8:25::1", asn: 65000 }] },
@@ -39,7 +39,10 @@ class Fixture {
       error: undefined as string | undefined,
     };
   })();
-  readonly birdc = new FakeBirdc("");
+  readonly sessions: { peers: readonly SessionView[]; limited: readonly string[] } = {
+    peers: [],
+    limited: [],
+  };
   now = Date.parse("2026-01-02T03:04:05Z");
   attachments: Attachment[] = [];
   readonly bgpInput: { leftOut: LeftOutPeer[]; waitingFor: string | undefined } = {
@@ -59,7 +62,7 @@ class Fixture {
     speaker: this.speaker,
     drain: this.drain,
     bgpInput: this.bgpInput,
-    birdc: this.birdc,
+    sessions: this.sessions,
     writer: {
       applyNodeConfigStatus: (_name, status) => {
         if (this.refuse !== undefined) return Promise.reject(this.refuse);
@@ -69,10 +72,16 @@ class Fixture {
       recordEvent: (event) => this.events.push(event),
     },
     now: () => this.now,
+    clock: () => this.now,
   });
 
-  session(info: string): void {
-    this.birdc.sessions = [{ name: PEER, proto: "BGP", state: "up", since: "", info }];
+  session(state: string): void {
+    this.sessions.peers = [{
+      peer: PEER,
+      family: "ipv6",
+      state,
+      takes: state === "Established",
+    }];
   }
 
   async look(): Promise<void> {
@@ -102,18 +111,42 @@ Deno.test("ConfigStatus writes what is so, and writes again only what changed", 
   });
 });
 
-Deno.test("ConfigStatus writes at most every 10 s", async () => {
+Deno.test("ConfigStatus writes the first news at once, and later ones at most every 10 s", async () => {
   const f = new Fixture();
-  await f.status.look(signal);
-  f.session("Established");
+  const states = ["Connect", "OpenSent", "Established"];
+  for (const state of states) {
+    f.session(state);
+    await f.status.look(signal);
+  }
+  assertEquals(f.written.map(({ bgp }) => bgp[0]?.state), states);
+  f.session("Active");
   await f.status.look(signal);
   f.now += 9_999;
   await f.status.look(signal);
-  assertEquals(f.written.length, 1);
+  assertEquals(f.written.length, 3);
   f.now += 1;
   await f.status.look(signal);
-  assertEquals(f.written.length, 2);
+  assertEquals(f.written.length, 4);
+  assertEquals(f.condition("PeersEstablished"), "False AllDown");
+});
+
+Deno.test("ConfigStatus tells once of a peer that announces more than its limit", async () => {
+  const f = new Fixture();
+  f.session("Established");
+  await f.look();
+  assertEquals(f.condition("ImportLimitReached"), "False Below");
+  f.sessions.limited = [PEER];
+  await f.look();
+  await f.look();
+  assertEquals(f.condition("ImportLimitReached"), "True Blocked");
   assertEquals(f.condition("PeersEstablished"), "True Established");
+  assertEquals(f.events.map(({ type, reason, message }) => `${type} ${reason}: ${message}`), [
+    "Warning ImportLimitReached: Peer 2001:db8:25::1 announces more routes than importLimit " +
+    "(20000): those above it are not taken",
+  ]);
+  f.sessions.limited = [];
+  await f.look();
+  assertEquals(f.condition("ImportLimitReached"), "False Below");
 });
 
 Deno.test("ConfigStatus keeps the times that the object has from an earlier agent", async () => {
@@ -133,6 +166,7 @@ Deno.test("ConfigStatus keeps the times that the object has from an earlier agen
     "Accepted true",
     "Programmed false",
     "PeersEstablished false",
+    "ImportLimitReached false",
     "AnnounceOpen false",
     "Drained false",
   ]);
@@ -167,7 +201,7 @@ Deno.test("ConfigStatus tells of a refused object and of sessions that go and co
   f.session("Established");
   await f.look();
   assertEquals(told(), [], "a session that comes up for the first time is no news");
-  f.session("Active        Socket: Connection refused");
+  f.session("Active");
   await f.look();
   await f.look();
   const [event] = f.events;
@@ -181,7 +215,7 @@ Deno.test("ConfigStatus tells of a refused object and of sessions that go and co
   f.session("Established");
   await f.look();
   assertEquals(told(), ["Normal PeerUp"]);
-  f.birdc.running = undefined;
+  f.session("Unknown");
   await f.look();
   assertEquals(told(), ["Warning PeerDown"]);
   assertEquals(f.condition("PeersEstablished"), "False AllDown");

@@ -211,6 +211,7 @@ export async function peersOf(options: InspectOptions): Promise<PeerList> {
       leftOut,
       lastError: session?.lastError,
       routes: session?.routes,
+      importLimitReached: session?.importLimitReached,
       holdTime: session?.holdTime,
       bfd: {
         configured: peer.bfd !== undefined,

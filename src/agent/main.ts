@@ -27,12 +27,12 @@ import { log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import { AnnotationHolds } from "./annotation_holds.ts";
 import { BgpInput } from "./bgp_input.ts";
+import { BgpSessions } from "./bgp_sessions.ts";
 import { BgpSpeaker } from "./bgp.ts";
 import { birdHealth } from "./bird_health.ts";
 import { BirdLooks } from "./bird_look.ts";
 import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
-import { ConfigStatus } from "./config_status.ts";
 import { ConflistKeeper } from "./conflist.ts";
 import { forgetConnections } from "./connections.ts";
 import { Drain, drainOperations } from "./drain.ts";
@@ -44,7 +44,6 @@ import { inspectOperations } from "./inspect.ts";
 import { policyOperations } from "./inspect_policies.ts";
 import { KernelSync } from "./kernel_sync.ts";
 import { AgentMetrics } from "./metrics/metrics.ts";
-import { isAnnounced, NodeCondition } from "./node_condition.ts";
 import { NodeState } from "./node_state.ts";
 import { createPage, inspectAll, pageOperations } from "./page.ts";
 import { PeerPasswords } from "./peer_passwords.ts";
@@ -55,7 +54,9 @@ import { PodNetwork } from "./pod_network.ts";
 import { recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalReport } from "./refusals.ts";
+import { createReporters } from "./reporters.ts";
 import { cniOperations, createHandler } from "./server.ts";
+import { SessionAddresses } from "./session_addresses.ts";
 import { SharedLook } from "./shared_look.ts";
 import { createTracing } from "./tracing.ts";
 import { Turns } from "./turns.ts";
@@ -153,9 +154,21 @@ export async function runAgent(
     new BgpSpeaker({
       path: birdConfig,
       birdc,
-      onReload: (result, seconds) => instruments.reload(result, seconds),
+      onReload: (result, seconds) => {
+        instruments.reload(result, seconds);
+        sessions.wake();
+      },
     }),
   );
+  const addresses = await SessionAddresses.open(stateDir);
+  const sessions = new BgpSessions({
+    birdc,
+    node,
+    addresses,
+    onChange: () => {
+      for (const reporter of reporters) reporter.wake();
+    },
+  });
   const passwords = new PeerPasswords({
     node,
     reader: writer,
@@ -172,7 +185,9 @@ export async function runAgent(
       for (const reporter of reporters) reporter.wake();
     },
   });
-  const bgpInput = new BgpInput({ ip, node, nodeName, stateDir, passwords, attachments, drain });
+  const bgpInput = new BgpInput({
+    ...{ ip, node, nodeName, stateDir, passwords, addresses, attachments, drain },
+  });
   const refusals = new RefusalReport(writer);
   const changes = new ChangeLog(() => new Date());
   const kernel = new KernelSync({ ip, sticky: support === "resilient", changes });
@@ -193,22 +208,12 @@ export async function runAgent(
 
   // What the cluster is told, where there is one.
   const anycast = (): readonly AnycastAddress[] => reconciler.anycast;
-  const announced = (): Promise<boolean> =>
-    isAnnounced(birdc, node, speaker.state.applied && bgpInput.waitingFor === undefined);
-  const reporters = writer === undefined ? [] : [
-    new ConfigStatus({
-      nodeName,
-      node,
-      attachments,
-      anycast,
-      speaker,
-      bgpInput,
-      drain,
-      birdc,
-      writer,
-    }),
-    new NodeCondition({ nodeName, source, writer, announced }),
-  ];
+  const reporters = createReporters({
+    ...{ nodeName, node, source, attachments, anycast, speaker, bgpInput, drain, sessions, birdc },
+  }, writer);
+
+  // Sessions that are up already, from before addresses were kept, stay where they are.
+  if (addresses.isEmpty) await sessions.look();
 
   // What the last agent left unfinished is made true before anything is served.
   await network.detachPending().catch((error) =>
@@ -300,6 +305,7 @@ export async function runAgent(
       ...{ node, source, kernel, reconciler, speaker, drain, turns },
       attachments,
       bird,
+      sessions,
       notReady,
       policies: inspected.policies,
       policyCounters: new SharedLook(() => nft.counters()),
@@ -330,6 +336,7 @@ export async function runAgent(
     leaks.run(stop.signal),
     passwords.run(stop.signal),
     drain.run(stop.signal),
+    sessions.run(stop.signal),
     ...reporters.map((reporter) => reporter.run(stop.signal)),
     watchQueue(stateDir, network, stop.signal),
     conflist?.run(stop.signal),

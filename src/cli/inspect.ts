@@ -134,7 +134,7 @@ function isWrong(answer: Inspection): boolean {
       return !answer.computed || answer.objects.length > 0 ||
         answer.items.some(({ differences }) => differences.length > 0);
     case "PeerList":
-      return answer.items.some(({ state }) => state !== "Established");
+      return answer.items.some((one) => one.state !== "Established" || one.importLimitReached);
     case "Explanation":
       return !answer.ok;
     case "PolicyList":

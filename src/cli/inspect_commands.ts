@@ -80,7 +80,7 @@ export const INSPECT_COMMANDS: readonly InspectCommand[] = [
     name: "bgp",
     description: "list the BGP peers: state, since when, routes, last error, BFD, graceful restart",
     watch: true,
-    check: "a session is not up",
+    check: "a session is not up, or a peer announces more than importLimit",
     examples: [
       ["flock bgp", "one line for each peer"],
       ["flock bgp --watch", "while a router is restarted"],

@@ -146,7 +146,7 @@ function viewPeers({ items, birdError, asn }: PeerList, options: ViewOptions): s
     String(item.asn),
     { text: item.state, tone: item.state === "Established" ? "good" : "bad" },
     item.since === undefined ? "-" : since(item.since, now),
-    item.routes === undefined ? "-" : String(item.routes.imported),
+    importedCell(item),
     item.routes === undefined ? "-" : String(item.routes.exported),
     bfdCell(item),
     restartCell(item),
@@ -164,6 +164,14 @@ function viewPeers({ items, birdError, asn }: PeerList, options: ViewOptions): s
   const headings = ["PEER", "ASN", "STATE", "SINCE", "IMPORTED", "EXPORTED", "BFD", "RESTART"];
   const more = wide ? ["LOCAL", "LOCAL ASN", "HOLD", "RECEIVED/FILTERED", "PROTOCOL"] : [];
   return head + renderTable([...headings, "LAST ERROR", ...more], rows, colour);
+}
+
+function importedCell({ routes, importLimitReached }: PeerItem): Cell {
+  if (routes === undefined) return "-";
+  const { imported } = routes;
+  return importLimitReached
+    ? { text: `${imported}, limit reached`, tone: "bad" }
+    : String(imported);
 }
 
 function bfdCell({ bfd: { configured, state } }: PeerItem): Cell {

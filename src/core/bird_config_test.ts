@@ -54,6 +54,13 @@ Deno.test("renderBirdConfig() gives equal bytes when order and repetitions diffe
   assertEquals(renderBirdConfig(backward), renderBirdConfig(forward));
 });
 
+Deno.test("renderBirdConfig() has no limit whose action costs a session", () => {
+  const limits = renderBirdConfig(input()).match(/^.*\blimit\b.*\baction\b.*$/gm)?.map((line) =>
+    line.trim()
+  );
+  assertEquals(limits, ["import limit 20000 action block;"]);
+});
+
 Deno.test("renderMinimalBirdConfig() has the device protocol of every other configuration", () => {
   // Under another name BIRD would forget the links and see them again at its next scan, 10 s later.
   const device = (text: string): string => /^protocol device .*$/m.exec(text)![0];

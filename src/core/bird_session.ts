@@ -34,6 +34,8 @@ export interface BirdSession {
   readonly peerRestartTime?: number;
   /** Undefined where no channel is up. */
   readonly routes?: SessionRoutes;
+  /** Its import limit is reached: BIRD takes no route more, not even in place of one that went, until it is reloaded. */
+  readonly importLimitReached?: boolean;
 }
 
 /** Routes of a session's channels. */
@@ -84,6 +86,7 @@ export function parseSessions(reply: BirdReply): readonly BirdSession[] {
       holdTime: numberIn(/\/(\d+)/, value("Hold timer")),
       peerRestartTime: peerRestartTime(lines),
       routes: routesOf(lines.map((line) => line.trim())),
+      importLimitReached: /\[HIT\]$/.test(value("Import limit") ?? ""),
     }];
   });
 }

@@ -30,6 +30,8 @@ const ALL = `0001 BIRD 2.0.12 ready.
          Hold timer:       7.171/9
        Channel ipv4
          State:          UP
+         Import limit:   1 [HIT]
+           Action:       block
          Routes:         1 imported, 2 exported, 1 preferred
          Route change stats:     received   rejected   filtered    ignored   accepted
            Import updates:              5          0          3          0          2
@@ -57,6 +59,7 @@ Deno.test("parseSessions() has each BGP protocol with what was negotiated", () =
   assertEquals(first?.localCapabilities, ["Multiprotocol", "Graceful restart"]);
   assertEquals(first?.peerCapabilities, ["Multiprotocol", "Long-lived graceful restart"]);
   assertEquals(second?.localCapabilities, []);
+  assertEquals([first?.importLimitReached, second?.importLimitReached], [true, false]);
   assertEquals([first?.lastError, second?.lastError], [undefined, "Socket: Connection refused"]);
 });
 

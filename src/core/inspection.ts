@@ -229,6 +229,8 @@ export interface PeerItem {
     readonly received: number;
     readonly filtered: number;
   };
+  /** It announces more routes than `importLimit`: those above it are not taken. */
+  readonly importLimitReached?: boolean;
   /** Seconds, as negotiated. */
   readonly holdTime?: number;
   readonly bfd: {

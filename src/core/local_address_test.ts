@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { formatAddress } from "./cidr.ts";
+import { formatAddress, parseAddress } from "./cidr.ts";
 import type { IpAddress } from "./ip_state.ts";
 import { chooseLocalAddress } from "./local_address.ts";
 
@@ -17,6 +17,51 @@ function address(text: string, options: Partial<IpAddress> = {}): IpAddress {
 }
 
 const TEMPORARY = address("2001:db8:25::abcd", { temporary: true });
+
+Deno.test("chooseLocalAddress() stays with an address that the node has", async (t) => {
+  const [OLD, NEW] = ["2001:db8:25::11", "2001:db8:25::99"];
+  const way = { type: "unicast", dev: "eth0", prefsrc: NEW };
+  const both = [{ ifname: "eth0", addresses: [address(OLD), address(NEW)] }];
+  const elsewhere = [
+    { ifname: "eth0", addresses: [address(NEW)] },
+    { ifname: "eth1", addresses: [address(OLD)] },
+  ];
+  const fleeting = [{
+    ifname: "eth0",
+    addresses: [address(OLD, { temporary: true }), address(NEW)],
+  }];
+  const only = [{ ifname: "eth0", addresses: [address(NEW)] }];
+  const pod = [{ ifname: "flock0123abcd", addresses: [address(OLD)] }, ...only];
+  const established = { established: parseAddress(OLD) };
+  const told = { told: parseAddress(OLD) };
+  const cases = {
+    "established, there": [way, both, established, OLD],
+    "established, told another": [way, both, { ...established, told: parseAddress(NEW) }, OLD],
+    "established, on another link": [way, elsewhere, established, OLD],
+    "established, temporary": [way, fleeting, established, OLD],
+    "established, no way at the moment": [undefined, both, established, OLD],
+    "established, gone": [way, only, established, NEW],
+    "established, gone, no way at the moment": [undefined, only, established, OLD],
+    "established, a pod's link has it": [way, pod, established, NEW],
+    "established, the way is by a pod's link": [
+      { ...way, dev: "flock0123abcd" },
+      both,
+      established,
+      undefined,
+    ],
+    "only told, there": [way, both, told, OLD],
+    "only told, no way at the moment": [undefined, both, told, OLD],
+    "only told, the way is by another link": [way, elsewhere, told, NEW],
+    "only told, temporary": [way, fleeting, told, NEW],
+    "neither": [way, both, {}, NEW],
+  } as const;
+  for (const [name, [route, links, former, expected]] of Object.entries(cases)) {
+    await t.step(name, () => {
+      const chosen = chooseLocalAddress(route, links, former);
+      assertEquals(chosen && formatAddress(chosen), expected);
+    });
+  }
+});
 
 Deno.test("chooseLocalAddress() takes the kernel's choice unless it is about to go", async (t) => {
   type Case = {

@@ -7,6 +7,7 @@
  * | `Accepted` | the object, with what it takes from `default` and the Node, is in force |
  * | `Programmed` | BIRD runs the configuration, and no peer was left out of it |
  * | `PeersEstablished` | every BGP session is up (or none is configured) |
+ * | `ImportLimitReached` | a peer announces more routes than its `importLimit`: those above it are not taken |
  * | `AnnounceOpen` | pods may announce any address: `spec.announce.allowed` is not set |
  * | `Drained` | `flock drain` took, or is taking, the node's anycast addresses out of service |
  *
@@ -21,7 +22,13 @@ import { poolSize } from "./pools.ts";
 
 /** `status.conditions[]`. */
 export interface StatusCondition {
-  readonly type: "Accepted" | "Programmed" | "PeersEstablished" | "AnnounceOpen" | "Drained";
+  readonly type:
+    | "Accepted"
+    | "Programmed"
+    | "PeersEstablished"
+    | "ImportLimitReached"
+    | "AnnounceOpen"
+    | "Drained";
   readonly status: "True" | "False";
   readonly reason: string;
   readonly message: string;
@@ -91,6 +98,8 @@ export interface StatusFacts {
   readonly drain: Pick<DrainReport, "phase" | "since" | "withdrawsAt">;
   /** BGP's state by the peer's address; undefined when BIRD does not answer. */
   readonly sessions?: ReadonlyMap<string, string>;
+  /** Peers that announce more than their import limit. */
+  readonly limited?: readonly string[];
 }
 
 const MAX_MESSAGE = 4_096;
@@ -119,6 +128,7 @@ export function nodeConfigStatus(
     judgements.push(
       programmed(facts),
       peersEstablished(peers),
+      importLimitReached(facts),
       announceOpen(config),
       drained(facts),
     );
@@ -190,6 +200,23 @@ function peersEstablished(peers: readonly PeerStatus[]): Judgement {
   const shown = down.map(({ peer, state }) => `${peer} (${state})`).join(", ");
   const reason = down.length === peers.length ? "AllDown" : "SomeDown";
   return { type, status: "False", reason, message: limited(`Not established: ${shown}`) };
+}
+
+function importLimitReached({ limited: peers = [] }: StatusFacts): Judgement {
+  const type = "ImportLimitReached";
+  return peers.length === 0
+    ? {
+      type,
+      status: "False",
+      reason: "Below",
+      message: "No peer announces more routes than importLimit",
+    }
+    : {
+      type,
+      status: "True",
+      reason: "Blocked",
+      message: limited(`Routes above importLimit are not taken from ${peers.join(", ")}`),
+    };
 }
 
 function announceOpen({ announce }: NodeConfig): Judgement {

@@ -55,7 +55,9 @@ export const nodeConfigStatusSchema: z.ZodType = z.object({
   observedGeneration: count.meta(about("Generation of the object that this status is about"))
     .optional(),
   conditions: mapBy("type", condition, 32)
-    .meta(about("Accepted, Programmed, PeersEstablished, AnnounceOpen, Drained")).optional(),
+    .meta(
+      about("Accepted, Programmed, PeersEstablished, ImportLimitReached, AnnounceOpen, Drained"),
+    ).optional(),
   addresses: z.object({ ipv6: usage.optional(), ipv4: usage.optional() })
     .meta(about("Use of the node's prefixes")).optional(),
   anycast: mapBy("address", anycast, 1024).meta(about("Anycast addresses of the node's pods"))

@@ -55,6 +55,7 @@ Deno.test("nodeConfigStatus() of a node where all is well", () => {
     Accepted: "True Valid",
     Programmed: "True Applied",
     PeersEstablished: "True Established",
+    ImportLimitReached: "False Below",
     AnnounceOpen: "True NoGuard",
     Drained: "False NotDrained",
   });
@@ -134,6 +135,7 @@ Deno.test("nodeConfigStatus() keeps a condition's time until its status changes"
     Accepted: NOW,
     Programmed: later,
     PeersEstablished: NOW,
+    ImportLimitReached: NOW,
     AnnounceOpen: NOW,
     Drained: NOW,
   });

@@ -31,22 +31,25 @@ const FIRST = 0x01000000;
 const COUNT = 126 * 0x01000000;
 
 /**
- * Chooses a node's router id. What was chosen before stays while the node has that address: another
- * router id restarts every session. The first IPv4 of any link will not do: on many nodes it is a
+ * Chooses a node's router id. What was chosen before stays while the node has that address, and one made from its
+ * name when it gets an address: another router id restarts every session. The first IPv4 of any link will not do: on many nodes it is a
  * container bridge's, the same everywhere.
  */
 export function chooseRouterId(input: RouterIdInput): string {
   if (input.configured !== undefined) return formatAddress(input.configured);
   const links = input.links.filter(({ ifname }) => !isHostIfname(ifname));
   const { kept } = input;
-  if (kept !== undefined && links.some((link) => routerAddresses(link).includes(kept))) return kept;
+  const made = routerIdOf(input.nodeName);
+  if (kept !== undefined) {
+    if (kept === made || links.some((link) => routerAddresses(link).includes(kept))) return kept;
+  }
   const devs = [...defaultRouteDevs(input.routes), input.peerRoute?.dev];
   for (const dev of devs) {
     const link = links.find(({ ifname }) => ifname === dev);
     const [primary] = link === undefined ? [] : routerAddresses(link);
     if (primary !== undefined) return primary;
   }
-  return routerIdOf(input.nodeName);
+  return made;
 }
 
 /** The router id made from a node's name: FNV-1a-32, folded into 1.0.0.0–126.255.255.255. */

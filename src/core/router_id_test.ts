@@ -45,6 +45,12 @@ Deno.test("chooseRouterId() takes what is told, kept, on the default route's lin
     ["kept while it is there", { kept: "203.0.113.11", routes: [v4] }, "203.0.113.11"],
     ["kept but gone", { kept: "203.0.113.12", routes: [v4] }, "198.51.100.11"],
     ["kept but a pod's link's", { kept: "10.9.9.9", routes: [v4] }, "198.51.100.11"],
+    [
+      "kept, made from the name before there was an address",
+      { kept: routerIdOf("host001"), routes: [v4] },
+      routerIdOf("host001"),
+    ],
+    ["kept, made from another name", { kept: routerIdOf("a"), routes: [v4] }, "198.51.100.11"],
     ["default route", { routes: [route("10.0.0.0/8", "docker0"), v4] }, "198.51.100.11"],
     ["best metric", { routes: [v4, route("0.0.0.0/0", "eth1", 50)] }, "203.0.113.11"],
     ["several next hops", { routes: [route("0.0.0.0/0", undefined)] }, "203.0.113.11"],

@@ -88,6 +88,12 @@ export interface Birdc {
   protocols(): Promise<readonly BirdProtocol[]>;
   /** Whether a protocol is told of a prefix. False as long as its channel is not up. */
   exports(protocol: string, prefix: string): Promise<boolean>;
+  /**
+   * Has BIRD ask a peer for all of its routes (RFC 2918). Those that are known stay.
+   *
+   * @throws {BirdRefusedError} when the peer cannot be asked
+   */
+  reloadIn(protocol: string): Promise<void>;
   /** Has BIRD end so that its peers keep its routes for the restart time (RFC 4724). */
   gracefulRestart(): Promise<void>;
   /** Has BIRD say goodbye to its peers, which drop its routes, and end. */
@@ -211,6 +217,9 @@ export function createBirdc(
     async bfdSessions() {
       // Without a BFD protocol it is an error.
       return parseBfdSessions(await ask("show", "bfd", "sessions"));
+    },
+    async reloadIn(protocol) {
+      await command(`reload BIRD's protocol "${protocol}"`, "reload", "in", protocol);
     },
     async gracefulRestart() {
       await command("restart BIRD gracefully", "graceful", "restart");

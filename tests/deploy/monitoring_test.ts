@@ -224,6 +224,14 @@ const ILL: Readonly<Record<string, readonly [Readonly<Record<string, string>>, .
     { 'flock_bgp_session_flaps_total{node="n1",peer="a"}': "0+0.5x60" },
     "peer",
   ],
+  FlockBgpImportLimitReached: [
+    { 'flock_bgp_import_limit_reached{node="n1",peer="a"}': "1x60" },
+    "peer",
+  ],
+  FlockBgpFamilyUnheard: [
+    { 'flock_bgp_family_unheard{node="n1",family="ipv6"}': "1x60" },
+    "family",
+  ],
   FlockBfdSessionDown: [{ 'flock_bfd_session_up{node="n1",peer="a"}': "0x60" }, "peer"],
   FlockNodeConfigRefused: [{ 'flock_nodeconfig_refused{node="n1"}': "1x60" }],
   FlockBirdConfigNotApplied: [{ 'flock_bird_config_applied{node="n1"}': "0x60" }],

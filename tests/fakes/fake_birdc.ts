@@ -58,6 +58,10 @@ export class FakeBirdc implements Birdc {
     return Promise.resolve(session?.info === "Established" && this.exported.has(prefix));
   }
 
+  reloadIn(): Promise<void> {
+    return Promise.reject(new Error("no test asks for it"));
+  }
+
   gracefulRestart(): Promise<void> {
     return this.down();
   }

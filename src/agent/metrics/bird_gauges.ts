@@ -4,6 +4,8 @@
  *
  * @module
  */
+import { FAMILIES } from "../../core/cidr.ts";
+import type { BgpSessions } from "../bgp_sessions.ts";
 import type { BgpSpeaker } from "../bgp.ts";
 import type { BirdLook, BirdLooks } from "../bird_look.ts";
 import type { Adders, Put } from "./gauge_kit.ts";
@@ -11,13 +13,14 @@ import type { Adders, Put } from "./gauge_kit.ts";
 /** Where the numbers come from. */
 export interface BirdGaugeSources {
   readonly speaker: Pick<BgpSpeaker, "state">;
-  readonly bird: Pick<BirdLooks, "look" | "flaps">;
+  readonly bird: Pick<BirdLooks, "look">;
+  readonly sessions: Pick<BgpSessions, "peers" | "flaps" | "limited" | "unheard">;
 }
 
 /** Adds what is known of BIRD. */
 export function addBirdGauges(
   { gauge, counter }: Adders,
-  { bird, speaker }: BirdGaugeSources,
+  { bird, speaker, sessions }: BirdGaugeSources,
 ): void {
   const looked = (read: (look: BirdLook, put: Put) => void) => async (put: Put): Promise<void> => {
     const look = await bird.look();
@@ -85,8 +88,21 @@ export function addBirdGauges(
     name: "flock_bgp_session_flaps_total",
     help: "Times that a session was seen to have gone down; what happens between two looks is one.",
     labelNames: ["peer"],
-  }, async (put) => {
-    await bird.look();
-    for (const [peer, flaps] of bird.flaps) put(flaps, { peer });
+  }, (put) => {
+    for (const [peer, flaps] of sessions.flaps) put(flaps, { peer });
+  });
+  gauge({
+    name: "flock_bgp_import_limit_reached",
+    help: "1 when a peer announces more routes than importLimit: those above it are not taken.",
+    labelNames: ["peer"],
+  }, (put) => {
+    for (const { peer } of sessions.peers) put(Number(sessions.limited.includes(peer)), { peer });
+  });
+  gauge({
+    name: "flock_bgp_family_unheard",
+    help: "1 when the node has prefixes of a family and no peer takes them.",
+    labelNames: ["family"],
+  }, (put) => {
+    for (const family of FAMILIES) put(Number(sessions.unheard.includes(family)), { family });
   });
 }

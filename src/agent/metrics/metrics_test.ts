@@ -117,6 +117,9 @@ Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", a
     flock_bird_config_last_good_timestamp_seconds: "1.5",
     'flock_bgp_session_state{peer="2001:db8::1",family="ipv6"}': "1",
     'flock_bgp_session_flaps_total{peer="2001:db8::1"}': "3",
+    'flock_bgp_import_limit_reached{peer="2001:db8::1"}': "1",
+    'flock_bgp_family_unheard{family="ipv6"}': "0",
+    'flock_bgp_family_unheard{family="ipv4"}': "1",
     'flock_bgp_prefixes{peer="2001:db8::1",family="ipv6",direction="imported"}': "7",
     'flock_bgp_prefixes{peer="2001:db8::1",family="ipv6",direction="exported"}': "2",
     'flock_bfd_session_up{peer="2001:db8::1"}': "0",
@@ -136,11 +139,15 @@ Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", a
 
   sources.look = undefined;
   sources.reason = "its caches are not in sync yet";
-  sources.flaps.clear();
   const away = await values(metrics);
   assertEquals([away.flock_bird_up, away.flock_node_ready], ["0", "0"]);
   // What only BIRD knows is absent, not 0; counters do not grow by being read.
-  assertEquals(Object.keys(away).filter((key) => /^flock_(bgp|bfd|route_bird)/.test(key)), []);
+  assertEquals(
+    Object.keys(away).filter((key) =>
+      /^flock_(bgp_session_state|bgp_prefixes|bfd|route_bird)/.test(key)
+    ),
+    [],
+  );
   assertEquals(away['flock_route_reinstalls_total{reason="deleted"}'], "2");
 });
 
@@ -193,7 +200,6 @@ function read(): {
   readonly sources: {
     look: BirdLook | undefined;
     reason?: string;
-    flaps: Map<string, number>;
     counters: readonly LinkCounter[] | undefined;
   };
 } {
@@ -217,7 +223,6 @@ function read(): {
       own: { ipv6: 2, ipv4: 0 },
     } as BirdLook | undefined,
     reason: undefined as string | undefined,
-    flaps: new Map([["2001:db8::1", 3]]),
     counters: [
       { set: "dropped-ingress", hostIfname: "flock1", packets: 5, bytes: 300 },
       { set: "dropped-ingress", hostIfname: "flock2", packets: 2, bytes: 120 },
@@ -262,9 +267,12 @@ function read(): {
         await new Promise((resolve) => setTimeout(resolve, 1));
         return sources.look;
       },
-      get flaps() {
-        return sources.flaps;
-      },
+    },
+    sessions: {
+      peers: [{ peer: "2001:db8::1", family: "ipv6", state: "Established", takes: true }],
+      flaps: new Map([["2001:db8::1", 3]]),
+      limited: ["2001:db8::1"],
+      unheard: ["ipv4"],
     },
     drain: { active: true },
     turns,

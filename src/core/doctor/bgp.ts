@@ -91,6 +91,19 @@ export function judgeSessions({ sessions }: BirdFacts): readonly Problem[] {
   }));
 }
 
+export function judgeImportLimits({ sessions }: BirdFacts): readonly Problem[] {
+  return sessions.filter(({ importLimitReached }) => importLimitReached).map((session) => ({
+    id: "import-limit",
+    finding: `${nameOf(session)} announces more than the ${
+      session.routes?.imported ?? 0
+    } routes that are taken from it`,
+    fix: [
+      "# fewer routes from the router, or in the NodeConfig, at that peer:",
+      "importLimit: 100000",
+    ],
+  }));
+}
+
 export function judgeGracefulRestart({ sessions }: BirdFacts): readonly Problem[] {
   return sessions.filter((session) =>
     isUp(session) && session.localCapabilities.includes(GRACEFUL_RESTART) &&

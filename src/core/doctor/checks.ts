@@ -229,6 +229,12 @@ export const CHECKS = {
     why: "the peer does not know the way to this node's pods",
     fix: "what BIRD says of it",
   },
+  "import-limit": {
+    severity: "warning",
+    finds: "a peer announces more routes than `importLimit`",
+    why: "those above it are not taken, and nobody chooses which",
+    fix: "filter at the router, or a higher `importLimit`",
+  },
   "bird-absent": {
     severity: "error",
     finds: "BIRD does not answer although the NodeConfig has peers",

@@ -8,6 +8,7 @@ import {
   judgeBird,
   judgeDrops,
   judgeGracefulRestart,
+  judgeImportLimits,
   judgePeerIds,
   judgeSessions,
   judgeSpeakers,
@@ -123,6 +124,7 @@ export const JUDGES: readonly Judge[] = [
   judge(["speakers"], ["speakers"], (f, all) => judgeSpeakers(f.speakers, valueOf(all.bird))),
   judge(["bird-absent"], [], (_, all) => judgeBird(all.bird, valueOf(all.config))),
   judge(["no-session", "session-down"], ["bird"], (f) => judgeSessions(f.bird)),
+  judge(["import-limit"], ["bird"], (f) => judgeImportLimits(f.bird)),
   judge(["graceful-restart"], ["bird"], (f) => judgeGracefulRestart(f.bird)),
   judge(["bfd"], ["bird"], (f, all) => judgeBfd(f.bird, valueOf(all.config))),
   judge(
