@@ -9,14 +9,11 @@ import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
-import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
 import { createBirdc } from "../io/birdc.ts";
 import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
 import { runCommand } from "../io/command.ts";
 import { createIp } from "../io/ip.ts";
 import { runIpMonitor } from "../io/ip_monitor.ts";
-import type * as Kube from "../io/kube.ts";
-import { createManifestSource } from "../io/manifests.ts";
 import { createConntrack } from "../io/conntrack.ts";
 import { createNft } from "../io/nft.ts";
 import { probeNexthops } from "../io/nexthops.ts";
@@ -33,6 +30,7 @@ import { birdHealth } from "./bird_health.ts";
 import { BirdLooks } from "./bird_look.ts";
 import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
+import { type AgentParts, openCluster } from "./cluster.ts";
 import { ConflistKeeper } from "./conflist.ts";
 import { forgetConnections } from "./connections.ts";
 import { Drain, drainOperations } from "./drain.ts";
@@ -65,17 +63,6 @@ import { Turns } from "./turns.ts";
 const STOP_GRACE_MS = 10_000;
 /** How long the loops may take to end after that, in milliseconds. */
 const STOP_LOOPS_MS = 5_000;
-
-/** What is loaded only when it is asked for. */
-export interface AgentParts {
-  /** The way to an API server, which costs more than the rest of the agent at start. */
-  kube(): Promise<
-    Pick<
-      typeof Kube,
-      "createKubeCluster" | "inClusterCredentials" | "kubeconfigCredentials"
-    >
-  >;
-}
 
 /**
  * Runs the agent until the signal aborts. Pods, routes and BIRD stay as they are.
@@ -376,25 +363,6 @@ async function watchQueue(
   signal: AbortSignal,
 ): Promise<void> {
   for await (const _ of watchDeletions(stateDir, signal)) await replayDeletions(stateDir, network);
-}
-
-/** Where the cluster's objects come from, and who is told of this node: nobody, by a directory. */
-async function openCluster(
-  { node, source }: AgentSettings,
-  parts: AgentParts,
-): Promise<{ source: ClusterSource; writer?: ClusterWriter } & AsyncDisposable> {
-  if (source.kind === "manifests") {
-    const manifests = createManifestSource(source.dir);
-    return {
-      source: manifests,
-      [Symbol.asyncDispose]: () => manifests[Symbol.asyncDispose](),
-    };
-  }
-  const kube = await parts.kube();
-  const credentials = source.kubeconfig === undefined
-    ? await kube.inClusterCredentials()
-    : await kube.kubeconfigCredentials(source.kubeconfig);
-  return kube.createKubeCluster({ node, credentials });
 }
 
 /** A random number of the given width. */
