@@ -48,7 +48,7 @@ export async function renderedOf(options: InspectOptions, what: string): Promise
       return {
         kind: "Rendered",
         what,
-        text: renderState(wanted).map((line) => `${line}\n`).join(""),
+        text: renderState(wanted, present).map((line) => `${line}\n`).join(""),
         inForce: changes.length === 0,
       };
     }

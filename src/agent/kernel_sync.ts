@@ -143,10 +143,12 @@ export class KernelSync {
     const present = this.#present ?? new Map();
     this.#seen = present;
     this.#present = undefined;
-    const failed = changes.length === 0
+    const unmade = changes.length === 0
       ? []
       : await this.#ip.change(changes.map(({ line }) => line));
-    const failedLines = new Set(failed.map(({ line }) => line));
+    const failedLines = new Set(unmade.map(({ line }) => line));
+    // A link that went since it was read is no failure: the kernel is read again.
+    const failed = unmade.filter((one) => !isLinkGone(one));
     const taken = failed.filter(({ reason }) => /File exists/.test(reason))
       .flatMap(({ line }) => /^nexthop add id (\d+)/.exec(line)?.[1] ?? []).map(Number);
     for (const id of taken) this.#foreignIds.add(id);
@@ -158,7 +160,7 @@ export class KernelSync {
     const repaired = made.filter((change) => this.#tell(change, present));
     this.counters.installFailures +=
       changes.filter(({ kind, object, line }) =>
-        kind === "install" && object.kind === "route" && failedLines.has(line)
+        kind === "install" && object.kind === "route" && failed.some((one) => one.line === line)
       ).length;
     const next = withChanges(present, made);
     // What waits for its turn stays known as ours: it goes, or changes, as planned.
@@ -177,7 +179,7 @@ export class KernelSync {
     await this.#tellFailures(failed);
     if (taken.length > 0) throw new IdTakenError(taken);
     if (failed.length > 0) throw new Error(`Cannot make ${failed.length} changes of routes`);
-    this.#present = next;
+    if (unmade.length === 0) this.#present = next;
   }
 
   /** Logs a change; true for a route that somebody else had removed or changed. */
@@ -284,6 +286,12 @@ function withUntold(present: OwnState, seen: OwnState): OwnState {
     ...present,
     ...untold.map(([key, object]) => [key, { ...object, text: "" }] as const),
   ]);
+}
+
+/** A line failed because a pod's link is not there any more. */
+function isLinkGone({ line, reason }: FailedLine): boolean {
+  return /(?:^link set| dev) flock[0-9a-f]{8}\b/.test(line) &&
+    /Cannot find device|No such device/.test(reason);
 }
 
 /** What a text says but for the group's id: another one is taken where somebody else has taken ours. */

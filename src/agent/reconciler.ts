@@ -19,7 +19,7 @@ import {
   isRetirement,
   prefixesOf,
 } from "../core/announcement_order.ts";
-import { type Attachment, attachmentKey } from "../core/attachment.ts";
+import type { Attachment } from "../core/attachment.ts";
 import { renderBirdConfig } from "../core/bird_config.ts";
 import { type DesiredState, desiredState, type Snapshot } from "../core/desired_state.ts";
 import type { IpEvent } from "../core/ip_events.ts";
@@ -32,6 +32,7 @@ import type { BgpInput } from "./bgp_input.ts";
 import type { BgpSpeaker } from "./bgp.ts";
 import type { ChangeLog } from "./change_log.ts";
 import { IdTakenError, type KernelSync } from "./kernel_sync.ts";
+import { identityOf, Leaving } from "./leaving.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
 import { type OnTransitions, TransitionTimer } from "./transition_timer.ts";
@@ -101,8 +102,7 @@ export class Reconciler {
   #firstPass = true;
   /** Computations and changes are made one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
-  /** Attachments that are about to be detached, by key. */
-  readonly #leaving = new Map<string, Attachment>();
+  readonly #leaving = new Leaving();
   /** Attachments that were complete when the kernel was read last. */
   #readWith: ReadonlySet<string> = new Set();
   #anycast: readonly AnycastAddress[] = [];
@@ -174,14 +174,14 @@ export class Reconciler {
       ? event.dev
       : undefined;
     // Whoever detaches it asks for a pass when that is done.
-    if (this.#leaving.values().some(({ hostIfname }) => hostIfname === dev)) return;
+    if (this.#leaving.isGoing(dev)) return;
     const concern = concernOf(event, this.#o.kernel.wanted);
     if (concern !== "none") this.markDirty({ repair: concern === "repair" });
   }
 
   /** An attachment is about to be detached: withdraws what pods share. Does not throw. */
   async withdraw(attachment: Attachment): Promise<void> {
-    this.#leaving.set(attachmentKey(attachment), attachment);
+    this.#leaving.add(attachment);
     if (attachment.anycast === undefined) return;
     this.#timer.heard(this.#now());
     try {
@@ -294,6 +294,7 @@ export class Reconciler {
   ): Promise<Outcome | undefined> {
     const { kernel, store, node, changes: changeLog } = this.#o;
     if (options.read || kernel.present === undefined || this.#hasUnfinishedLinks()) {
+      this.#leaving.reading(store.list());
       this.#readWith = new Set(store.list().filter(isCommitted).map(identityOf));
       node.kernel = await kernel.read();
     }
@@ -305,11 +306,7 @@ export class Reconciler {
     const attachments = snapshot.attachments.map((a): Attachment =>
       this.#readWith.has(identityOf(a)) ? a : { ...a, state: "pending" }
     );
-    // What has the key of one that left may have been attached since.
-    const there = new Set(attachments.map(identityOf));
-    for (const [key, left] of this.#leaving) {
-      if (!there.has(identityOf(left))) this.#leaving.delete(key);
-    }
+    this.#leaving.update(attachments);
     const basis = this.#basisOf(snapshot, attachments);
     const last = this.#settledBy;
     if (last !== undefined && isSame(basis, last.basis)) return last.outcome;
@@ -322,7 +319,7 @@ export class Reconciler {
       attachments.filter((a) => a.state === "pending").map((a) => a.hostIfname),
     );
     const present = kernel.present ?? new Map();
-    const changes = kernel.plan(desired, (dev) => pending.has(dev));
+    const changes = kernel.plan(desired, (dev) => pending.has(dev) || this.#leaving.hasLeft(dev));
     const announced = announcedAddresses(desired);
     const late = options.late
       ? []
@@ -330,10 +327,9 @@ export class Reconciler {
         isDemotion(change, present, node.nodePrefixes) || isRetirement(change, announced)
       );
     // What is being detached may be gone in part: only what leads there is withdrawn.
-    const leaving = new Set([...this.#leaving.values()].map(({ hostIfname }) => hostIfname));
     const now = changes.filter((change) =>
       !late.includes(change) &&
-      !(change.kind === "install" && change.object.devs.some((dev) => leaving.has(dev)))
+      !(change.kind === "install" && change.object.devs.some((dev) => this.#leaving.isGoing(dev)))
     );
     const failure = await kernel.apply(now).catch((error: unknown) => error);
     settle(failure === undefined ? desired.anycast : undefined);
@@ -349,7 +345,7 @@ export class Reconciler {
     const { kernel, node } = this.#o;
     return [
       ...[kernel.present, node.kernel, node.config, node.reserved, snapshot.drained],
-      ...this.#leaving.keys(),
+      ...this.#leaving.basis,
       ...attachments,
       ...attachments.map((one) => one.anycast === undefined ? undefined : snapshot.podOf(one)),
     ];
@@ -381,11 +377,6 @@ export class Reconciler {
 
 function isCommitted({ state }: Attachment): boolean {
   return state === "committed";
-}
-
-/** A container may be attached again under the same key. */
-function identityOf(attachment: Attachment): string {
-  return `${attachmentKey(attachment)} ${attachment.allocatedAt}`;
 }
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {

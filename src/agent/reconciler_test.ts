@@ -56,6 +56,85 @@ Deno.test("a pod that is being detached is not announced by a pass that began be
   assertEquals(f.ip.nexthops.size, 0);
 });
 
+Deno.test("what goes with a DEL is nobody's stray route", async (t) => {
+  /** A fixture with a pod that no pass has seen yet: its routes are those of its ADD. */
+  const attached = async (): Promise<ReconcilerFixture> => {
+    const f = await ReconcilerFixture.create({ pods: 0 });
+    await f.reconciler.pass();
+    f.logged.length = 0;
+    const { hostIfname, ip6 } = f.attach(1, { anycast: undefined });
+    f.ip.foreign(`route add ${ip6}/128 dev ${hostIfname} proto 143 metric 16`);
+    return f;
+  };
+  const del = async (f: ReconcilerFixture): Promise<void> => {
+    const one = f.attachments.get(1)!;
+    await f.reconciler.withdraw(one);
+    f.ip.foreign(`link del ${one.hostIfname}`);
+    f.attachments.delete(1);
+  };
+  const assertSilent = (f: ReconcilerFixture): void => {
+    assertEquals(f.logged.filter((line) => line.startsWith("warn")), []);
+    assertEquals(f.ip.lines.filter((line) => / del /.test(line)), []);
+    assertEquals(f.ip.routes.filter((line) => line.includes(" 16")), []);
+  };
+
+  await t.step("while a pass reads the kernel", async () => {
+    await using f = await attached();
+    const read = gate();
+    f.ip.readGate = read.held;
+    const pass = f.reconciler.pass();
+    await f.settle();
+    await del(f);
+    read.release();
+    await pass;
+    assertSilent(f);
+  });
+
+  await t.step("before a pod's change, by what was read before the DEL", async () => {
+    await using f = await attached();
+    const one = f.attachments.get(1)!;
+    f.attachments.delete(1);
+    const read = gate();
+    f.ip.readGate = read.held;
+    const pass = f.reconciler.pass();
+    await f.settle();
+    // Its ADD ends while the kernel is read: it is left to the next pass.
+    f.attachments.set(1, one);
+    read.release();
+    await pass;
+    f.start();
+    await del(f);
+    f.reconciler.markPodsChanged();
+    await f.settle();
+    assertSilent(f);
+  });
+
+  await t.step("and what a DEL left behind is one at the next look", async () => {
+    await using f = await attached();
+    const { ip6 } = f.attachments.get(1)!;
+    await del(f);
+    f.ip.foreign(`route add ${ip6}/128 dev eth0 proto 143 metric 16`);
+    await f.reconciler.pass();
+    assertEquals(f.logged.filter((line) => line.startsWith("warn")), ["warn Removed stray route"]);
+  });
+});
+
+Deno.test("a link that goes while a pass runs costs neither a failure nor a warning", async () => {
+  await using f = await ReconcilerFixture.create({ pods: 1 });
+  f.attach(2, { anycast: undefined });
+  const change = gate();
+  f.ip.changeGate = change.held;
+  const pass = f.reconciler.pass();
+  await f.settle();
+  // The pod's namespace went, and nobody has said so yet.
+  f.ip.foreign(`link del ${f.attachments.get(2)!.hostIfname}`);
+  change.release();
+  await pass;
+  assert(f.isRouted);
+  assertEquals(f.kernel.counters.installFailures, 0);
+  assertEquals(f.logged.filter((line) => line.includes("Could not")), []);
+});
+
 Deno.test("a change of readiness while a batch is under way is in the next one", async () => {
   await using f = await ReconcilerFixture.create();
   const change = gate();

@@ -17,7 +17,7 @@ export interface DoctorOptions extends DoctorPaths {
 /**
  * Looks at the host and prints what it found.
  *
- * @returns exit status: 0 nothing but notes, 1 warnings, 2 errors
+ * @returns exit status: 1 when it found an error, else 0
  * @throws {Error} when this is not root
  */
 export async function doctor(options: DoctorOptions): Promise<number> {

@@ -38,6 +38,10 @@ export interface Observed {
 
 /** What is there. Routes of other tables are not ours to judge. */
 export function observedState(observed: Observed): OwnState {
+  const links = new Set(observed.links.map(({ ifname }) => ifname));
+  // Links and routes are not read at one moment: a route that has lost its link is gone, too.
+  const isGone = ({ dev, nexthopId }: IpRoute): boolean =>
+    nexthopId === undefined && dev !== undefined && isHostIfname(dev) && !links.has(dev);
   const objects = [
     ...observed.links.filter(({ ifname }) => isHostIfname(ifname)).flatMap(linkEnds),
     ...observed.neighbors.filter(({ dev, permanent }) => permanent && isHostIfname(dev))
@@ -46,7 +50,7 @@ export function observedState(observed: Observed): OwnState {
   return new Map([
     ...objects,
     ...observed.nexthops.map((one): [string, OwnObject] => [nexthopKey(one.id), nexthopOf(one)]),
-    ...observed.routes.filter(({ table }) => table === "main").map((route) =>
+    ...observed.routes.filter((route) => route.table === "main" && !isGone(route)).map((route) =>
       [routeKey(route.family, route.dst, route.metric), routeOf(route)] as const
     ),
   ]);

@@ -48,9 +48,16 @@ export function diffState(
   ];
 }
 
-/** Lines for `ip -batch` that make all of a state, on a node that has nothing of it. */
-export function renderState(state: OwnState): readonly string[] {
-  return diffState(state, new Map(), () => false).map(({ line }) => line);
+/**
+ * Lines for `ip -batch` that make all of a state. What is there already is replaced by the same, so that
+ * the batch can be run on a node that has all of it; what is not is added, and takes nobody's place.
+ */
+export function renderState(wanted: OwnState, present: OwnState): readonly string[] {
+  const objects = [...wanted];
+  return INSTALL_ORDER.flatMap((kind) =>
+    objects.filter(([, object]) => object.kind === kind)
+      .map(([key, object]) => installLine(object, present.has(key)))
+  );
 }
 
 /** What is there after changes. */

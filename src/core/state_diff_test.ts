@@ -1,11 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { attachment, snapshot } from "../../tests/attachments.ts";
+import { attachment, link, snapshot } from "../../tests/attachments.ts";
 import { desiredState } from "./desired_state.ts";
 import type { IpNexthop, IpRoute } from "./ip_state.ts";
 import { nexthopKey, type OwnState } from "./own_objects.ts";
 import { observedState, ownState } from "./own_state.ts";
-import { type Change, diffState, withChanges } from "./state_diff.ts";
+import { type Change, diffState, renderState, withChanges } from "./state_diff.ts";
 
 const ANY = "2001:db8:ffff::53";
 const NEVER = (_dev: string): boolean => false;
@@ -129,7 +129,7 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
     [...wanted.values()].find((object) => object.kind === kind)!.id!
   );
   const state = observedState({
-    links: [],
+    links: [link(1, { up: false })],
     neighbors: [],
     nexthops: [
       nexthop({ id: hop!, gateway: "2001:db8:f001::1", dev: "flock00000001", onlink: true }),
@@ -166,7 +166,12 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
     const mine = { dst: "2001:db8:f001::1/128", protocol: "143", dev: "flock00000001", ...change };
     const { changes } = changesTo(
       [1],
-      observedState({ links: [], neighbors: [], nexthops: [], routes: [route(mine)] }),
+      observedState({
+        links: [link(1, { up: false })],
+        neighbors: [],
+        nexthops: [],
+        routes: [route(mine)],
+      }),
     );
     assert(
       changes.some(({ line }) =>
@@ -175,6 +180,35 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
       JSON.stringify(change),
     );
   }
+});
+
+Deno.test("observedState() has no route of a link that went while it was read", () => {
+  const { wanted } = changesTo([1]);
+  const state = observedState({
+    links: [],
+    neighbors: [],
+    nexthops: [],
+    routes: [{
+      ...{ family: "ipv4", dst: "10.244.1.2/32", type: "unicast", table: "main", metric: 16 },
+      ...{ protocol: "143", dev: "flock00000001", nextHops: [], flags: [] },
+    }],
+  });
+  assert([...wanted.values()].some(({ subject }) => subject === "10.244.1.2/32"));
+  assertEquals([...state.keys()], []);
+});
+
+Deno.test("renderState() replaces what is there by the same, and adds what is not", () => {
+  const { wanted } = changesTo([1, 2]);
+  const verbs = (present: OwnState): string[] => [
+    ...new Set(
+      renderState(wanted, present).flatMap((line) =>
+        /^(?:route|nexthop) (\w+)/.exec(line)?.[1] ?? []
+      ),
+    ),
+  ];
+  assertEquals(verbs(new Map()), ["add"]);
+  assertEquals(verbs(wanted), ["replace"]);
+  assertEquals(renderState(wanted, wanted).length, wanted.size);
 });
 
 Deno.test("diffState(), applied, gives what was wanted, and a second one is empty", () => {

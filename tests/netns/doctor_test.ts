@@ -71,8 +71,7 @@ async function assertFound(
   const report = await scene.host.report(args);
   const wanted = ids.map((id) => `${CHECKS[id].severity} ${id}`).sort();
   assertEquals(found(report), wanted, JSON.stringify(report.items, null, 1));
-  const status = report.errors > 0 ? 2 : report.warnings > 0 ? 1 : 0;
-  assertEquals(report.code, status);
+  assertEquals(report.code, report.errors > 0 ? 1 : 0);
   return report;
 }
 
@@ -265,6 +264,14 @@ const STEPS: Readonly<Record<string, (scene: Scene) => Promise<void>>> = {
     await Deno.remove(`${host.dir}/cni/bridge`);
     await other.stopAgent();
     await other.writeManifest("nodeconfig-n2.json", [config]);
+  },
+
+  async "an agent that ended"(scene) {
+    const { host } = scene;
+    const args = ["--socket", `${host.dir}/nobody.sock`];
+    await assertFound(scene, ["agent-absent"], args);
+    const { code } = await host.run(["--no-such-option"]);
+    assertEquals(code, 2);
   },
 
   async "two speakers on one address"(scene) {

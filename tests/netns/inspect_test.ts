@@ -161,9 +161,7 @@ testWith(
       const routes = await ask<Rendered>(node, "render routes");
       assertEquals(routes.inForce, true);
       const before = await node.ip("route", "show", "table", "all", "proto", "144");
-      const lines = routes.text.trimEnd().split("\n");
-      // What is there cannot be added; it can be put in its own place.
-      await node.ipBatch(lines.map((line) => line.replace(/^(route|nexthop) add/, "$1 replace")));
+      await node.ipBatch(routes.text.trimEnd().split("\n"));
       assertEquals(await node.ip("route", "show", "table", "all", "proto", "144"), before);
       assertEquals((await ask<RouteList>(node, "routes")).objects, []);
     });

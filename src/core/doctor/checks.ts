@@ -321,6 +321,14 @@ export const CHECKS = {
     why: "pods' host ports do not work",
     fix: "a `portmap` that answers; the agent chains it then",
   },
+  "agent-absent": {
+    severity: "error",
+    finds: "no agent answers although pods are attached",
+    why:
+      "what somebody else changes stays changed, and anycast addresses stay announced for pods " +
+      "that are not Ready",
+    fix: "start it, and look at why it ended",
+  },
   "agent": {
     severity: "warning",
     finds: "the agent runs and cannot attach pods",

@@ -32,6 +32,7 @@ import {
   OS_RELEASE,
 } from "./kernel.ts";
 import {
+  judgeAgent,
   judgeClock,
   judgeFeatures,
   judgeKernelVersion,
@@ -140,6 +141,7 @@ export const JUDGES: readonly Judge[] = [
     ["runtime"],
     (f) => judgeRuntime(f.runtime),
   ),
+  judge(["agent-absent"], ["network"], (f, all) => judgeAgent(f.network, all.agent)),
   judge(
     ["agent"],
     ["agent"],

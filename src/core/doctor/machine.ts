@@ -7,13 +7,16 @@
 import type { Problem } from "./checks.ts";
 import type {
   ClockFacts,
+  Fact,
   Feature,
   HostFacts,
+  NetworkFacts,
   RuntimeConfig,
   RuntimeFacts,
   StateDirFacts,
   ToolVersion,
 } from "./facts.ts";
+import { podLinksOf } from "./kernel.ts";
 
 /** The versions that flock is tested with; README.md has the same. */
 export const TESTED_VERSIONS: Readonly<Record<ToolVersion["tool"], string>> = {
@@ -138,6 +141,20 @@ export function judgeStateDir(dir: StateDirFacts): readonly Problem[] {
     add("state-space", `has ${dir.freeInodes} inodes left`, `df -i ${dir.path}`);
   }
   return problems;
+}
+
+/** Without pods nobody misses the agent: it may not have been started yet, or not any more. */
+export function judgeAgent(network: NetworkFacts, agent: Fact<string>): readonly Problem[] {
+  const pods = podLinksOf(network).length;
+  if (pods === 0 || !("unknown" in agent)) return [];
+  return [{
+    id: "agent-absent",
+    finding: `${agent.unknown}, and ${pods} pod links are there`,
+    fix: [
+      "kubectl -n kube-system get pods -l app.kubernetes.io/component=agent -o wide",
+      "kubectl -n kube-system logs ds/flock-agent --previous",
+    ],
+  }];
 }
 
 export function judgeRuntime(runtime: RuntimeFacts): readonly Problem[] {

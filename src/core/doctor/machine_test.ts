@@ -1,7 +1,8 @@
 import { assertEquals, assertMatch } from "@std/assert";
-import { idsOf } from "../../../tests/doctor_facts.ts";
+import { idsOf, link, network } from "../../../tests/doctor_facts.ts";
 import type { ClockFacts, HostFacts, RuntimeFacts, StateDirFacts, ToolVersion } from "./facts.ts";
 import {
+  judgeAgent,
   judgeClock,
   judgeFeatures,
   judgeKernelVersion,
@@ -11,6 +12,16 @@ import {
   judgeTools,
   TIMESYNC_FILE,
 } from "./machine.ts";
+
+Deno.test("judgeAgent() misses an agent where there are pods", () => {
+  const absent = { unknown: "no agent answers on /s" };
+  assertEquals(judgeAgent(network(), absent).map(({ finding }) => finding), [
+    "no agent answers on /s, and 1 pod links are there",
+  ]);
+  assertEquals(judgeAgent(network({ links: [link("eth0")] }), absent), []);
+  assertEquals(judgeAgent(network(), { known: "" }), []);
+  assertEquals(judgeAgent(network(), { known: "no NodeConfig" }), []);
+});
 
 Deno.test("judgeFeatures() names what failed, with what was said", () => {
   const problems = judgeFeatures([

@@ -72,9 +72,9 @@ export function reportOf(facts: Facts): DoctorReport {
   };
 }
 
-/** 0: nothing but notes; 1: warnings; 2: errors. */
-export function exitStatusOf({ errors, warnings }: DoctorReport): number {
-  return errors > 0 ? 2 : warnings > 0 ? 1 : 0;
+/** 1 with an error; warnings and notes are 0. A wrong option is 2, everywhere. */
+export function exitStatusOf({ errors }: Pick<DoctorReport, "errors">): number {
+  return errors > 0 ? 1 : 0;
 }
 
 /** The report for people. */
