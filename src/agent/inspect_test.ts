@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { attachment, readyPod, snapshot } from "../../tests/attachments.ts";
+import { attachment, link, readyPod, snapshot } from "../../tests/attachments.ts";
 import { FakeSource } from "../../tests/fakes/fake_source.ts";
 import type { Attachment } from "../core/attachment.ts";
 import type { BirdSession } from "../core/bird_session.ts";
@@ -100,7 +100,7 @@ class Fixture {
       ip: {
         observe: () =>
           Promise.resolve({
-            links: [],
+            links: [link(1)],
             neighbors: [],
             nexthops: [],
             defaultRoutes: [],
@@ -314,7 +314,7 @@ Deno.test("render gives lines of ip, refuses what it does not know, and waits fo
   const f = new Fixture();
   const routes = await f.ask<Rendered>("render", "routes");
   assertEquals(routes.text.split("\n").filter((line) => line.includes("unreachable")), [
-    `route add unreachable ${NODE} proto 143 metric 2000`,
+    `route replace unreachable ${NODE} proto 143 metric 2000`,
   ]);
   assertEquals(routes.inForce, true);
   const bird = await assertRejects(() => f.ask("render", "bird"), CniError);
