@@ -23,6 +23,7 @@ import { createSysctl } from "../io/sysctl.ts";
 import { log } from "../log.ts";
 import { VERSION } from "../version.ts";
 import { AnnotationHolds } from "./annotation_holds.ts";
+import { AnycastMembers } from "./anycast_members.ts";
 import { BgpInput } from "./bgp_input.ts";
 import { BgpSessions } from "./bgp_sessions.ts";
 import { BgpSpeaker } from "./bgp.ts";
@@ -177,6 +178,9 @@ export async function runAgent(
   });
   const refusals = new RefusalReport(writer);
   const changes = new ChangeLog(() => new Date());
+  const members = new AnycastMembers({
+    onChanges: (change, count) => instruments.memberChanges(change, count),
+  });
   const kernel = new KernelSync({ ip, sticky: support === "resilient", changes });
   const reconciler: Reconciler = new Reconciler({
     kernel,
@@ -187,7 +191,12 @@ export async function runAgent(
     speaker,
     drained: () => drain.withdrawn,
     onRefusals: (refused) => refusals.update(refused),
-    changes,
+    changes: {
+      noteAnycast(addresses) {
+        changes.noteAnycast(addresses);
+        members.note(addresses);
+      },
+    },
     intervalMs: settings.routeReconcileIntervalMs,
     turns,
     onTransitions: (transitions, seconds) => instruments.transitions(transitions, seconds),

@@ -97,6 +97,16 @@ async function testLifecycle(
     await n2.updatePod(web2, { ready: true });
     await n1.updatePod(web1, { ready: true });
     await assertRouter(lab, { shared: [n1, n2], alone: [n1] });
+    // Which pods serve it is said once for each change.
+    const said = (await Deno.readTextFile(`${n1.dir}/agent.log`)).split("\n")
+      .filter((line) => line.includes('"Changed pods of anycast address"'))
+      .map((line) => JSON.parse(line))
+      .filter(({ address }) => address === ADDRESSES.shared.ipv6);
+    assertEquals(said.map(({ was, pods }) => `${was} → ${pods}`), [
+      `none → ${web1.key}`,
+      `${web1.key} → none`,
+      `none → ${web1.key}`,
+    ]);
   });
 
   await step("a deletionTimestamp while still ready: withdrawn", async () => {

@@ -8,6 +8,7 @@ import { Counter, Gauge, Histogram, type Registry } from "prom-client";
 import { type Transition, TRANSITIONS } from "../../core/anycast_transitions.ts";
 import { CniError } from "../../core/errors.ts";
 import type { AgentHandler } from "../../io/socket.ts";
+import { MEMBER_CHANGES, type MemberChange } from "../anycast_members.ts";
 import { RELOAD_RESULTS, type ReloadResult } from "../bgp.ts";
 
 /** CNI's verbs that reach the agent; operators' commands are not counted. */
@@ -38,6 +39,7 @@ export class Instruments {
   readonly #reloads: Counter<"result">;
   readonly #reloadDurations: Histogram;
   readonly #transitions: Histogram<"transition">;
+  readonly #memberChanges: Counter<"change">;
   readonly #turns: Histogram<"loop">;
   readonly #gaps: Counter;
   readonly #policyApplies: Histogram<"result">;
@@ -88,6 +90,12 @@ export class Instruments {
       buckets: TRANSITION_BUCKETS,
       registers,
     });
+    this.#memberChanges = new Counter({
+      name: "flock_anycast_member_changes_total",
+      help: "Times that a pod began, or ceased, to serve an anycast address.",
+      labelNames: ["change"],
+      registers,
+    });
     this.#turns = new Histogram({
       name: "flock_reconcile_duration_seconds",
       help: "Time that a turn of a loop took, successful or not.",
@@ -116,6 +124,7 @@ export class Instruments {
     for (const source of LEAK_SOURCES) this.#leaks.inc({ source }, 0);
     for (const result of RELOAD_RESULTS) this.#reloads.inc({ result }, 0);
     for (const result of POLICY_RESULTS) this.#policyApplies.zero({ result });
+    for (const change of MEMBER_CHANGES) this.#memberChanges.inc({ change }, 0);
     for (const transition of TRANSITIONS) this.#transitions.zero({ transition });
   }
 
@@ -151,6 +160,10 @@ export class Instruments {
 
   transitions(transitions: readonly Transition[], seconds: number): void {
     for (const transition of transitions) this.#transitions.observe({ transition }, seconds);
+  }
+
+  memberChanges(change: MemberChange, count: number): void {
+    this.#memberChanges.inc({ change }, count);
   }
 
   turn(loop: string, seconds: number): void {
