@@ -1,13 +1,15 @@
 /**
  * The Node's condition `NetworkUnavailable`: False from the moment on at which the node's prefixes are
  * announced. Before that the scheduler must not send pods here: nobody could reach them. Afterwards it
- * stays, also when a session goes down: one router's reboot must not taint every node.
+ * stays, also when a session goes down: one router's reboot must not taint every node. When the node loses
+ * the label by which it opted in, the condition goes: flock leaves the node, and whoever comes next says it.
  *
  * @module
  */
 import { birdPeerName } from "../core/bird_peer.ts";
 import { formatPrefix } from "../core/cidr.ts";
-import type { ClusterSource, ClusterWriter } from "../core/objects.ts";
+import { NETWORK_READY } from "../core/config.ts";
+import type { ClusterNode, ClusterSource, ClusterWriter } from "../core/objects.ts";
 import type { Birdc } from "../io/birdc.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
@@ -33,10 +35,13 @@ const TIMING: NodeConditionTiming = {
   retryMs: 5_000,
 };
 
+/** Milliseconds that removing it may take: the agent's end waits for its loops for 5 s. */
+const REMOVE_MS = 3_000;
+
 export interface NodeConditionOptions {
   readonly nodeName: string;
   readonly source: Pick<ClusterSource, "synced" | "node">;
-  readonly writer: Pick<ClusterWriter, "setNetworkAvailable">;
+  readonly writer: Pick<ClusterWriter, "setNetworkAvailable" | "removeNetworkAvailable">;
   /** Whether the node's prefixes are announced. May throw: then they are not. */
   readonly announced: () => Promise<boolean>;
   readonly timing?: NodeConditionTiming;
@@ -50,6 +55,8 @@ export class NodeCondition {
   readonly #pulse = new Pulse();
   #ready = false;
   #writtenAt = -Infinity;
+  /** The node had the label in this run; agents that were put on nodes in another way never see it. */
+  #optedIn = false;
 
   constructor(options: NodeConditionOptions) {
     this.#o = { now: Date.now, timing: TIMING, ...options };
@@ -57,11 +64,22 @@ export class NodeCondition {
 
   /** The Node may have changed: look at once. */
   wake(): void {
+    this.#optedIn ||= this.#node()?.optedIn === true;
     this.#pulse.wake();
   }
 
   /** Keeps the condition until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
+    await this.#keep(signal);
+    // The label goes at the moment at which the agent is told to stop.
+    try {
+      if (this.#mustGo()) await this.#remove();
+    } catch (error) {
+      log.warn("Could not remove node condition", { node: this.#o.nodeName, err: error });
+    }
+  }
+
+  async #keep(signal: AbortSignal): Promise<void> {
     const { restMs, retryMs } = this.#o.timing;
     let failures = 0;
     while (!signal.aborted) {
@@ -72,7 +90,8 @@ export class NodeCondition {
       }
       let pauseMs = restMs;
       try {
-        await this.#write(signal);
+        if (this.#mustGo()) await this.#remove();
+        else await this.#write(signal);
         failures = 0;
       } catch (error) {
         if (signal.aborted) return;
@@ -95,10 +114,30 @@ export class NodeCondition {
     return this.#ready ? Math.min(Math.max(left, pollMs), renewMs) : pollMs;
   }
 
+  /** Whether the node has lost the label, and the condition is still ours. */
+  #mustGo(): boolean {
+    const node = this.#node();
+    if (node === undefined) return false;
+    return this.#optedIn && !node.optedIn && node.networkUnavailable?.reason === NETWORK_READY;
+  }
+
+  async #remove(): Promise<void> {
+    const { writer, nodeName } = this.#o;
+    // Not ended by the agent's end, which comes at the same time.
+    await writer.removeNetworkAvailable(nodeName, AbortSignal.timeout(REMOVE_MS));
+    log.info("Removed node condition", { node: nodeName });
+  }
+
+  #node(): ClusterNode | undefined {
+    const { source, nodeName } = this.#o;
+    return source.synced ? source.node(nodeName) : undefined;
+  }
+
   #isDue(): boolean {
-    const { source, nodeName, now, timing } = this.#o;
-    const node = source.synced ? source.node(nodeName) : undefined;
-    if (!this.#ready || node === undefined) return false;
+    const { now, timing } = this.#o;
+    if (this.#mustGo()) return true;
+    const node = this.#node();
+    if (!this.#ready || node === undefined || (this.#optedIn && !node.optedIn)) return false;
     return node.networkUnavailable?.status !== "False" || now() - this.#writtenAt >= timing.renewMs;
   }
 

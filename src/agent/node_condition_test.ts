@@ -56,6 +56,7 @@ async function createFixture(timing: { renewMs?: number } = {}): Promise<
     f: Awaited<ReturnType<typeof createClusterFixture>>;
     condition(): string;
     writes(): number;
+    stop(): Promise<void>;
     announced: boolean | Error;
   }
 > {
@@ -70,9 +71,12 @@ async function createFixture(timing: { renewMs?: number } = {}): Promise<
       return `${found?.status} ${found?.reason}`;
     },
     writes: () => f.server.requests.filter(({ verb }) => verb === "patch").length,
-    async [Symbol.asyncDispose]() {
+    async stop() {
       stop.abort();
       await running;
+    },
+    async [Symbol.asyncDispose]() {
+      await fixture.stop();
       subscription[Symbol.dispose]();
       await f[Symbol.asyncDispose]();
     },
@@ -137,3 +141,35 @@ Deno.test("NodeCondition tries again until the server takes it", async () => {
   t.f.server.refuse = () => false;
   await t.f.until(() => t.condition() === "False FlockReady");
 });
+
+for (const end of ["goes on", "is told to stop at that moment"]) {
+  Deno.test(`NodeCondition goes with the node's label, when the agent ${end}`, async () => {
+    await using t = await createFixture();
+    const { store } = t.f.server;
+    const label = (present: boolean): void => {
+      const node = store.get("nodes", "n1")!;
+      const labels: JsonObject = present ? { "flock.fritzlab.net/agent": "" } : {};
+      store.put("nodes", { ...node, metadata: { ...node.metadata as JsonObject, labels } });
+    };
+    label(true);
+    t.announced = true;
+    await t.f.until(() => t.condition() === "False FlockReady");
+    await t.f.until(() => t.f.source.node("n1")?.networkUnavailable?.status === "False");
+    label(false);
+    await t.f.until(() => t.f.source.node("n1")?.optedIn === undefined);
+    if (end === "goes on") {
+      await t.f.until(() => t.condition() === "undefined undefined");
+      const writes = t.writes();
+      await pause(50);
+      assertEquals(t.writes(), writes, "it is removed once, and not set again");
+      label(true);
+      await t.f.until(() => t.condition() === "False FlockReady");
+      // The next network has said so itself: that stays.
+      label(false);
+      store.put("nodes", apiNode("n1"), "another-network");
+    }
+    await t.stop();
+    const expected = end === "goes on" ? "True NoRouteCreated" : "undefined undefined";
+    assertEquals(t.condition(), expected);
+  });
+}

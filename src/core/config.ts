@@ -15,6 +15,9 @@ export const DEFAULT_BIRD_SOCKET = "/run/flock/bird/bird.ctl";
 /** Prefix of every annotation of ours. */
 export const ANNOTATION_PREFIX = "flock.fritzlab.net/";
 
+/** Label of the nodes that opt in: `nodeSelector` of the DaemonSets. */
+export const NODE_LABEL = "flock.fritzlab.net/agent";
+
 /** Group and version of our own kinds. */
 export const API_GROUP = "flock.fritzlab.net";
 export const API_VERSION = "v1alpha1";
@@ -22,6 +25,8 @@ export const API_VERSION = "v1alpha1";
 export const DEFAULT_NODE_CONFIG = "default";
 /** Who writes what is ours in the API server (server-side apply), and who reports events. */
 export const FIELD_MANAGER = "flock-agent";
+/** Reason of the Node's condition `NetworkUnavailable` where it is ours. */
+export const NETWORK_READY = "FlockReady";
 
 /** Route protocol of what is ours and stays on the node (`ip route … proto 143`). */
 export const PROTO_LOCAL = 143;

@@ -8,7 +8,7 @@
  *
  * @module
  */
-import { API_GROUP, API_VERSION } from "./config.ts";
+import { API_GROUP, API_VERSION, NODE_LABEL } from "./config.ts";
 import {
   conditionsOf,
   type Fields,
@@ -140,6 +140,9 @@ export function parseNode(raw: unknown): ClusterNode {
   const status = fieldsOf(object.status ?? {}, "status");
   return {
     name: nameOf(metadata.name, "metadata.name"),
+    ...(textsOf(metadata.labels, "metadata.labels")[NODE_LABEL] === undefined
+      ? {}
+      : { optedIn: true }),
     podCidrs: listOf(podCidrs, "spec.podCIDRs").map((cidr, n) =>
       textOf(cidr, `spec.podCIDRs[${n}]`)
     ),

@@ -84,6 +84,8 @@ export interface NodeConfigObject {
 /** What flock uses of a Node. */
 export interface ClusterNode {
   readonly name: string;
+  /** It has the label by which nodes opt in. */
+  readonly optedIn?: true;
   /** `spec.podCIDRs`, as written. */
   readonly podCidrs: readonly string[];
   /** Its addresses among `status.addresses`, as written. */
@@ -174,6 +176,8 @@ export interface ClusterWriter {
    * @param now the time of the heartbeat, and of the transition where it is one
    */
   setNetworkAvailable(node: string, now: Date, signal: AbortSignal): Promise<void>;
+  /** Removes the condition `NetworkUnavailable` of a Node, whoever set it. Other conditions are left alone. */
+  removeNetworkAvailable(node: string, signal: AbortSignal): Promise<void>;
   /** Replaces what flock says in a NodeConfig's status. */
   applyNodeConfigStatus(
     name: string,

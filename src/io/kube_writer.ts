@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { API_GROUP, API_VERSION, FIELD_MANAGER } from "../core/config.ts";
+import { API_GROUP, API_VERSION, FIELD_MANAGER, NETWORK_READY } from "../core/config.ts";
 import { EventLimiter, type EventSeries } from "../core/event_series.ts";
 import type { NodeConfigStatus } from "../core/node_config_status.ts";
 import { isFields } from "../core/node_config_problems.ts";
@@ -21,6 +21,7 @@ import { type KubeClient, KubeError } from "./kube_client.ts";
 /** JSON is YAML; the API server wants it called so. */
 const APPLY = "application/apply-patch+yaml";
 const MERGE = "application/merge-patch+json";
+const STRATEGIC_MERGE = "application/strategic-merge-patch+json";
 /** Events waiting to be sent; further ones are dropped. */
 const MAX_QUEUED = 100;
 /** Kubernetes refuses longer messages. */
@@ -61,13 +62,23 @@ export class KubeWriter implements ClusterWriter, AsyncDisposable {
         conditions: [{
           type: "NetworkUnavailable",
           status: "False",
-          reason: "FlockReady",
+          reason: NETWORK_READY,
           message: "flock announces this node's prefixes",
           lastHeartbeatTime: time,
           lastTransitionTime: since ?? time,
         }],
       },
     }, signal);
+  }
+
+  async removeNetworkAvailable(node: string, signal: AbortSignal): Promise<void> {
+    // Applying without it would leave an empty one where somebody else had set it before.
+    const body = {
+      status: { conditions: [{ $patch: "delete", type: "NetworkUnavailable" }] },
+    };
+    const path = `/api/v1/nodes/${node}/status`;
+    const request = { path, method: "PATCH", contentType: STRATEGIC_MERGE, body, signal } as const;
+    await this.#o.client.json({ ...request, query: { fieldManager: FIELD_MANAGER } });
   }
 
   async applyNodeConfigStatus(

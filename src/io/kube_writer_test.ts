@@ -44,6 +44,16 @@ Deno.test("setNetworkAvailable() sets its condition and leaves kubelet's alone",
   assertEquals(again?.lastTransitionTime, "2026-01-02T03:04:05Z");
 });
 
+Deno.test("removeNetworkAvailable() removes its condition, whoever set it, and leaves kubelet's alone", async () => {
+  await using f = await createClusterFixture();
+  await f.writer.setNetworkAvailable("n1", new Date(0), signal);
+  for (let i = 0; i < 2; i++) {
+    await f.writer.removeNetworkAvailable("n1", signal);
+    const conditions = conditionsOf(f.server.store.get("nodes", "n1"));
+    assertEquals(conditions.map(({ type }) => type), ["Ready"]);
+  }
+});
+
 Deno.test("setNetworkAvailable() wins against another manager, and says when there is no node", async () => {
   await using f = await createClusterFixture();
   await f.until(() => f.source.synced);

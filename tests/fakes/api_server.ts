@@ -295,6 +295,9 @@ export class ApiServer implements AsyncDisposable {
     if (contentType === "application/merge-patch+json") {
       return this.store.put(resource, mergePatch(live, body) as JsonObject);
     }
+    if (contentType === "application/strategic-merge-patch+json") {
+      return this.store.put(resource, withoutConditions(live, body));
+    }
     if (contentType !== "application/apply-patch+yaml") {
       throw new Refusal(
         415,
@@ -337,6 +340,19 @@ function eventOf(
   if (!was) return undefined;
   const metadata = { ...before.metadata as JsonObject, resourceVersion: String(version) };
   return { type: "DELETED", object: { ...before, metadata } };
+}
+
+/** A strategic merge as far as flock asks for one: conditions to delete, by their types. */
+function withoutConditions(live: JsonObject, patch: JsonObject): JsonObject {
+  const asked = (patch.status as JsonObject).conditions as readonly JsonObject[];
+  if (!asked.every(({ $patch }) => $patch === "delete")) {
+    throw new Refusal(415, "UnsupportedMediaType", "only conditions to delete are merged here");
+  }
+  const gone = new Set(asked.map(({ type }) => type));
+  const status = live.status as JsonObject;
+  const conditions = (status.conditions as readonly JsonObject[] ?? [])
+    .filter(({ type }) => !gone.has(type ?? null));
+  return { ...live, status: { ...status, conditions } };
 }
 
 function mergePatch(live: unknown, patch: unknown): unknown {
