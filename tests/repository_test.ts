@@ -7,6 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { renderPermissionTable } from "../scripts/permissions.ts";
 import { ROOT } from "../scripts/run.ts";
 import { GATE_TIERS, MACHINE_TIERS, REPEAT_TIERS, testFiles, tierFiles } from "../scripts/tiers.ts";
+import { DELETIONS_DIR, STATE_FILES } from "../src/core/own_files.ts";
 import { VERSION } from "../src/version.ts";
 import { closure, importsOf } from "./module_graph.ts";
 
@@ -101,4 +102,21 @@ function cells(table: string): string[][] {
 
 async function read(path: string): Promise<string> {
   return await Deno.readTextFile(`${ROOT}/${path}`);
+}
+
+Deno.test("repository: what is written to the state directory is known to flock uninstall", async () => {
+  const written = new Set<string>();
+  for await (const path of walk(`${ROOT}/src`)) {
+    if (path.endsWith("_test.ts")) continue;
+    const text = await Deno.readTextFile(path);
+    for (const [, name] of text.matchAll(/\{(?:\w+\.)*stateDir\}\/([\w.]+)/g)) written.add(name!);
+  }
+  assertEquals([...written].sort(), [...STATE_FILES, DELETIONS_DIR].sort());
+});
+
+async function* walk(dir: string): AsyncGenerator<string> {
+  for await (const { name, isDirectory } of Deno.readDir(dir)) {
+    if (isDirectory) yield* walk(`${dir}/${name}`);
+    else yield `${dir}/${name}`;
+  }
 }

@@ -1,7 +1,8 @@
 /**
  * `flock uninstall`: takes flock off a node. First it is made sure that nothing of flock runs and no pod
- * uses it; then everything is removed that flock ever made, known by its marks and not by anybody's
- * memory, in the order in which nothing is left half alive:
+ * uses it: until then list and plugin stay, so that the runtime can remove the pods' sandboxes (DEL is
+ * queued on disk without an agent). Then everything is removed that flock ever made, known by its marks and
+ * names and not by anybody's memory, in the order in which nothing is left half alive:
  *
  * ```
  * configuration list → BIRD → links, routes, next hops, filters → sysctls → state → plugin
@@ -12,29 +13,24 @@
  * @module
  */
 import { type Attachment, attachmentKey, parseState } from "../core/attachment.ts";
-import { NFT_TABLE, PLUGIN_NAME, PROTO_ANNOUNCED } from "../core/config.ts";
+import { NFT_TABLE, NODE_LABEL, PROTO_ANNOUNCED } from "../core/config.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
 import { hostIfnamesOf, nexthopDeletions, routeDeletions } from "../core/leftovers.ts";
-import { isOwnConflist, listAside, putBack } from "../io/conflists.ts";
+import { isOwnConflist, listAside, listConfigs, putBack } from "../io/conflists.ts";
 import { listDeletions } from "../io/deletion_queue.ts";
 import { parentOf, readTextIfPresent, removeFileDurable } from "../io/fs.ts";
 import { createIp, type Ip } from "../io/ip.ts";
-import { listNexthops } from "../io/nexthops.ts";
+import { listNexthopsIfAny, type Nexthop } from "../io/nexthops.ts";
 import { createNft } from "../io/nft.ts";
 import { createSysctl } from "../io/sysctl.ts";
+import { isTempName } from "../io/temp_files.ts";
 import { birdStop } from "./bird_stop.ts";
+import { ownFiles, type OwnPlaces } from "./uninstall_files.ts";
 
-export interface UninstallOptions {
-  readonly stateDir: string;
-  /** Path of the agent's socket: its directory goes. */
-  readonly socket: string;
-  readonly birdSocket: string;
-  readonly pluginDir: string;
-  /** Path of the network configuration list, in the runtime's directory. */
-  readonly conflist: string;
+export interface UninstallOptions extends OwnPlaces {
   /** Also while pods use it: they lose their network. */
   readonly force: boolean;
-  /** Only tell. */
+  /** Only tell, also that it would refuse. */
   readonly dryRun: boolean;
   /** Tells a line. */
   readonly say: (line: string) => void;
@@ -46,54 +42,106 @@ interface Step {
   run(): Promise<void>;
 }
 
+/** What else there is to say. */
+interface Note {
+  readonly note: string;
+}
+
+type Finder = (options: UninstallOptions, kernel: Kernel) => Promise<readonly (Step | Note)[]>;
+
+/** The kernel's network. */
+interface Kernel {
+  readonly ip: Ip;
+  readonly nexthops: readonly Nexthop[];
+}
+
 /**
  * Removes flock from this node.
  *
- * @returns exit status: 0, or 1 when something could not be removed
+ * @returns exit status: 0, or 1 when something could not be removed, or with `dryRun` when it would refuse
  * @throws {TerminalError} when flock still runs or pods use it: then nothing was touched
  */
 export async function uninstall(options: UninstallOptions): Promise<number> {
-  const ip = createIp();
-  await refuseRunningAgent(options.stateDir);
-  if (!options.force) await refuseUse(options, ip);
+  const { dryRun, force, say } = options;
+  const nexthops = await listNexthopsIfAny(PROTO_ANNOUNCED);
+  const ip = createIp(undefined, { nexthops: nexthops !== undefined });
+  const kernel = { ip, nexthops: nexthops ?? [] };
   let failures = 0;
-  for (const find of [configurationSteps, birdSteps, kernelSteps, sysctlSteps, fileSteps]) {
-    for (const { what, run } of await find(options, ip)) {
-      if (options.dryRun) {
-        options.say(`would remove ${what}`);
-        continue;
-      }
-      try {
-        await run();
-        options.say(`removed ${what}`);
-      } catch (error) {
-        failures += 1;
-        options.say(`cannot remove ${what}: ${messageOf(error)}`);
-      }
+  for (const refuse of [refuseRunningAgent, ...force ? [] : [refuseUse]]) {
+    try {
+      await refuse(options, ip);
+    } catch (error) {
+      if (!dryRun) throw error;
+      failures += 1;
+      say(`would refuse: ${messageOf(error)}`);
+    }
+  }
+  const finders = [configurationSteps, birdSteps, kernelSteps, filterSteps, sysctlSteps, fileSteps];
+  for (const find of finders) {
+    // What cannot be read keeps nothing else from being removed.
+    const found = await find(options, kernel).catch((error) => {
+      failures += 1;
+      say(`cannot find out what to remove: ${messageOf(error)}`);
+      return [];
+    });
+    for (const step of found) {
+      if ("note" in step) say(step.note);
+      else if (dryRun) say(`would remove ${step.what}`);
+      else if (!await take(step, say)) failures += 1;
     }
   }
   return failures === 0 ? 0 : 1;
 }
 
+/** Carries a step out; false when that failed. */
+async function take({ what, run }: Step, say: (line: string) => void): Promise<boolean> {
+  try {
+    await run();
+    say(`removed ${what}`);
+    return true;
+  } catch (error) {
+    say(`cannot remove ${what}: ${messageOf(error)}`);
+    return false;
+  }
+}
+
 /** The agent holds a lock on its state directory; it would make again what is removed. */
-async function refuseRunningAgent(stateDir: string): Promise<void> {
+async function refuseRunningAgent({ stateDir, socket }: UninstallOptions): Promise<void> {
+  const holder = await lockHolder(`${stateDir}/lock`) ??
+    (await answers(socket) ? `it answers on ${socket}` : undefined);
+  if (holder === undefined) return;
+  throw new TerminalError(
+    `Cannot uninstall flock: the agent runs (${holder}); ` +
+      `stop it first: on a cluster by removing the node's label ${NODE_LABEL}`,
+  );
+}
+
+/** Who holds a lock; undefined when nobody does. */
+async function lockHolder(path: string): Promise<string | undefined> {
   let lock: Deno.FsFile;
   try {
-    lock = await Deno.open(`${stateDir}/lock`, { write: true });
+    lock = await Deno.open(path, { write: true });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
+    if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
   // Not "using": the bundler would lose the end of it (scripts/bundle.ts).
   try {
-    if (await lock.tryLock(true)) return;
+    if (await lock.tryLock(true)) return undefined;
   } finally {
     lock.close();
   }
-  const holder = (await readTextIfPresent(`${stateDir}/lock`))?.trim() || "somebody";
-  throw new TerminalError(
-    `Cannot uninstall flock: the agent runs (${holder}); delete the DaemonSets first`,
-  );
+  return (await readTextIfPresent(path))?.trim() || "somebody";
+}
+
+/** Whether a process listens on a socket. */
+async function answers(path: string): Promise<boolean> {
+  try {
+    (await Deno.connect({ transport: "unix", path })).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function refuseUse({ stateDir }: UninstallOptions, ip: Ip): Promise<void> {
@@ -106,7 +154,8 @@ async function refuseUse({ stateDir }: UninstallOptions, ip: Ip): Promise<void> 
   if (used.length === 0) return;
   const shown = used.slice(0, 5).join(", ") + (used.length > 5 ? ", …" : "");
   throw new TerminalError(
-    `Cannot uninstall flock: pods use it (${shown}); drain the node first, or --force`,
+    `Cannot uninstall flock: pods use it (${shown}); ` +
+      "have them leave the node first, DaemonSets' pods too, or --force",
   );
 }
 
@@ -122,37 +171,38 @@ async function attachmentsOf(stateDir: string): Promise<readonly Attachment[]> {
 }
 
 /** First of all the runtime must stop to use it. */
-async function configurationSteps({ conflist }: UninstallOptions): Promise<readonly Step[]> {
+const configurationSteps: Finder = async ({ conflist }) => {
   const dir = parentOf(conflist);
-  const own: Step[] = await isOwnConflist(conflist)
-    ? [{ what: conflist, run: async () => void await removeFileDurable(conflist) }]
-    : [];
-  return [
-    ...own,
-    ...(await listAside(dir)).map((name): Step => ({
-      what: `what sets ${dir}/${name} aside`,
-      run: () => putBack(dir, name),
-    })),
-  ];
-}
+  const aside = await listAside(dir);
+  const steps: (Step | Note)[] = aside.map((name) => ({
+    what: `what sets ${dir}/${name} aside`,
+    run: () => putBack(dir, name),
+  }));
+  if (!await isOwnConflist(conflist)) return steps;
+  steps.unshift({ what: conflist, run: async () => void await removeFileDurable(conflist) });
+  const others = (await listConfigs(dir)).filter(({ own }) => !own);
+  if (others.length + aside.length === 0) {
+    steps.push({
+      note:
+        `no other network configuration is in ${dir}: until there is one, the runtime can neither ` +
+        "make sandboxes of pods nor remove them",
+    });
+  }
+  return steps;
+};
 
 /** A goodbye, so that the routers send nothing here any more. */
-async function birdSteps({ birdSocket }: UninstallOptions): Promise<readonly Step[]> {
-  try {
-    using _connection = await Deno.connect({ transport: "unix", path: birdSocket });
-  } catch {
-    return []; // nobody answers
-  }
+const birdSteps: Finder = async ({ birdSocket }) => {
+  if (!await answers(birdSocket)) return [];
   const stop = async (): Promise<void> => {
     const status = await birdStop({ socket: birdSocket, mode: "goodbye" });
     if (status !== 0) throw new Error("it did not end");
   };
   return [{ what: `BIRD at ${birdSocket}`, run: stop }];
-}
+};
 
-async function kernelSteps(_: UninstallOptions, ip: Ip): Promise<readonly Step[]> {
+const kernelSteps: Finder = async (_, { ip, nexthops }) => {
   const { links, routes } = await ip.observe();
-  const nexthops = nexthopDeletions(await listNexthops(PROTO_ANNOUNCED));
   const line = (text: string): Step => ({
     what: text.replace(/^(route|nexthop) del /, "$1 "),
     run: async () => {
@@ -167,12 +217,11 @@ async function kernelSteps(_: UninstallOptions, ip: Ip): Promise<readonly Step[]
       run: () => ip.deleteLink(ifname),
     })),
     ...routeDeletions(routes).map(line),
-    ...nexthops.map(line),
-    ...await filterSteps(),
+    ...nexthopDeletions(nexthops).map(line),
   ];
-}
+};
 
-async function filterSteps(): Promise<readonly Step[]> {
+const filterSteps: Finder = async () => {
   const nft = createNft();
   try {
     if (!await nft.hasTable("inet", NFT_TABLE)) return [];
@@ -183,10 +232,13 @@ async function filterSteps(): Promise<readonly Step[]> {
     return [{ what: `table inet ${NFT_TABLE}, if there is one`, run: missing }];
   }
   return [{ what: `table inet ${NFT_TABLE}`, run: () => nft.deleteTable("inet", NFT_TABLE) }];
-}
+};
 
-/** The sysctls as they were before the agent's first start. */
-async function sysctlSteps({ stateDir }: UninstallOptions): Promise<readonly Step[]> {
+/**
+ * The sysctls as they were before the agent's first start. Forwarding stays, for who else needs it by now
+ * cannot be known; and with it that links take router advertisements, which else would end with it.
+ */
+const sysctlSteps: Finder = async ({ stateDir }) => {
   const text = await readTextIfPresent(`${stateDir}/sysctls.json`);
   if (text === undefined) return [];
   const former = Object.entries(JSON.parse(text) as Record<string, string>);
@@ -194,38 +246,35 @@ async function sysctlSteps({ stateDir }: UninstallOptions): Promise<readonly Ste
   const present = await sysctl.read(former.map(([path]) => path));
   return former
     .filter(([path, value]) => present[path] !== undefined && present[path] !== value)
-    .map(([path, value]) => ({
-      what: `sysctl ${path} ${present[path]}: back to ${value}`,
-      run: () => sysctl.write([[path, value]]),
-    }));
-}
+    .map(([path, value]): Step | Note =>
+      /forward|accept_ra$/.test(path)
+        ? {
+          note:
+            `left sysctl ${path} at ${
+              present[path]
+            }, it was ${value}: others may need it by now; ` +
+            `to put it back: sysctl -w ${path}=${value}`,
+        }
+        : {
+          what: `sysctl ${path} ${present[path]}: back to ${value}`,
+          run: () => sysctl.write([[path, value]]),
+        }
+    );
+};
 
-async function fileSteps(options: UninstallOptions): Promise<readonly Step[]> {
-  const { socket, birdSocket, stateDir, pluginDir } = options;
-  const paths = [
-    isOwnDir(parentOf(socket)) ? parentOf(socket) : socket,
-    isOwnDir(parentOf(parentOf(birdSocket))) ? parentOf(parentOf(birdSocket)) : birdSocket,
-    isOwnDir(stateDir) ? stateDir : `${stateDir}/allocations.json`,
-    `${pluginDir}/${PLUGIN_NAME}`,
+const fileSteps: Finder = async (options) => {
+  const { paths, kept } = await ownFiles(options);
+  return [
+    ...paths.map((path): Step => ({ what: path, run: () => removePath(path) })),
+    ...kept.map(({ dir, others }) => ({ note: `left ${dir}: it holds ${others.join(", ")}` })),
   ];
-  const there = await Promise.all(paths.map(isThere));
-  return paths.filter((path, i) => there[i] && paths.indexOf(path) === i).map((path) => ({
-    what: path,
-    run: () => Deno.remove(path, { recursive: true }),
-  }));
-}
+};
 
-/** Everything in a directory of our name is ours; one of another name may hold other things. */
-function isOwnDir(path: string): boolean {
-  return path.endsWith("/flock");
-}
-
-async function isThere(path: string): Promise<boolean> {
+/** Removes a file or an empty directory; a temporary directory with what is in it. */
+async function removePath(path: string): Promise<void> {
   try {
-    await Deno.lstat(path);
-    return true;
+    await Deno.remove(path, { recursive: isTempName(path.slice(path.lastIndexOf("/") + 1)) });
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
 }

@@ -31,6 +31,19 @@ export async function listNexthops(
   return items.map(({ id, group }) => ({ id, group: group !== undefined }));
 }
 
+/** Next-hop objects of one route protocol, or of all; undefined where the kernel has no such objects. */
+export async function listNexthopsIfAny(
+  protocol: number | undefined,
+  run: RunCommand = runCommand,
+): Promise<readonly Nexthop[] | undefined> {
+  try {
+    return await listNexthops(protocol, run);
+  } catch (error) {
+    if (error instanceof CommandError && error.signal === undefined) return undefined;
+    throw error;
+  }
+}
+
 /** Finds out what the kernel can do, by making a group that leads nowhere and removing it. */
 export async function probeNexthops(run: RunCommand = runCommand): Promise<NexthopSupport> {
   const succeeds = async (...args: string[]): Promise<boolean> => {
@@ -42,13 +55,9 @@ export async function probeNexthops(run: RunCommand = runCommand): Promise<Nexth
       return false;
     }
   };
-  let used: ReadonlySet<number>;
-  try {
-    used = new Set((await listNexthops(undefined, run)).map(({ id }) => id));
-  } catch (error) {
-    if (error instanceof CommandError && error.signal === undefined) return "none";
-    throw error;
-  }
+  const present = await listNexthopsIfAny(undefined, run);
+  if (present === undefined) return "none";
+  const used = new Set(present.map(({ id }) => id));
   const free = (base: number): string => {
     let id = base + 0xffff;
     while (used.has(id)) id--;

@@ -9,7 +9,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { run } from "../../scripts/run.ts";
 import { type Attachment, renderState } from "../../src/core/attachment.ts";
 import { renderConflist } from "../../src/core/conflist.ts";
-import { runCommand } from "../../src/io/command.ts";
+import { STATE_FILES } from "../../src/core/own_files.ts";
+import { runCommand, toolPath } from "../../src/io/command.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { BirdHost } from "./bird_host.ts";
@@ -60,9 +61,18 @@ class NodeToClean implements AsyncDisposable {
 
   /** Runs a command of flock in the namespace, with the plugin's and the list's places. */
   async flock(command: string, ...more: readonly string[]): Promise<Said> {
+    return await this.flockThrough([], command, ...more);
+  }
+
+  /** The same, started by another command. */
+  async flockThrough(
+    through: readonly string[],
+    command: string,
+    ...more: readonly string[]
+  ): Promise<Said> {
     const { code, stdout, stderr } = await run([
       ...["/usr/bin/nsenter", `--net=/run/netns/${this.bird.netns}`],
-      ...[EXECUTABLE, command],
+      ...[...through, EXECUTABLE, command],
       ...["--plugin-dir", this.pluginDir, "--conflist", `${this.cniDir}/01-flock.conflist`],
       ...more,
     ], { env: { PATH: "/usr/bin:/bin" } });
@@ -70,10 +80,13 @@ class NodeToClean implements AsyncDisposable {
   }
 
   async uninstall(...more: readonly string[]): Promise<Said> {
-    return await this.flock("uninstall", ...[
-      ...["--state-dir", this.stateDir, "--socket", this.socket, "--bird-socket", this.bird.socket],
-      ...more,
-    ]);
+    return await this.flock("uninstall", ...this.places, ...more);
+  }
+
+  /** Options that name flock's places, but for the plugin's and the list's. */
+  get places(): readonly string[] {
+    const { stateDir, socket, bird } = this;
+    return ["--state-dir", stateDir, "--socket", socket, "--bird-socket", bird.socket];
   }
 
   /** Runs a command in the namespace. */
@@ -97,6 +110,7 @@ class NodeToClean implements AsyncDisposable {
       nexthops: (await bird.ipJson("nexthop", "show")).map(({ id }) => id),
       filters: await this.in("nft", "list", "tables"),
       forwarding: await this.in("cat", "/proc/sys/net/ipv4/ip_forward"),
+      hash: await this.in("cat", "/proc/sys/net/ipv4/fib_multipath_hash_policy"),
       files: files.stdout.split("\n").sort(),
     };
   }
@@ -121,6 +135,7 @@ route add unreachable 2001:db8:99::/64 proto 145
 route add 10.9.9.0/24 via 192.0.2.9 proto bird table 77
 `);
   await node.in("nft", "add", "table", "inet", "flock2");
+  await node.in("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward");
   await Deno.writeTextFile(`${node.cniDir}/99-loopback.conf.saved`, "{}");
   await Deno.writeTextFile(`${node.pluginDir}/bridge`, "");
 }
@@ -137,14 +152,27 @@ route add unreachable 2001:db8:f001::/64 proto 143 metric 2000
 route add 2001:db8:ffff::1/128 via 2001:db8:25::5 dev eth0 onlink proto 144 metric 16
 `);
   await node.in("nft", "add", "table", "inet", "flock");
-  await node.in("sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward");
+  await node.in("sh", "-c", "echo 1 >/proc/sys/net/ipv4/fib_multipath_hash_policy");
   const { socket, stateDir, cniDir } = node;
-  const sysctls = { "net/ipv4/ip_forward": "0", "net/ipv6/conf/gone0/accept_ra": "1" };
+  const sysctls = {
+    "net/ipv4/ip_forward": "0",
+    "net/ipv4/fib_multipath_hash_policy": "0",
+    "net/ipv6/conf/gone0/accept_ra": "1",
+  };
   await Deno.writeTextFile(`${stateDir}/sysctls.json`, JSON.stringify(sysctls));
   const conflist = renderConflist({ socket, stateDir, portmap: { versions: ["1.0.0"] } });
   await Deno.writeTextFile(`${cniDir}/01-flock.conflist`, conflist);
   await Deno.writeTextFile(socket, "");
   await Deno.writeTextFile(`${stateDir}/lock`, "pid 1, node a\n");
+  for (const name of ["drain.json", "node_config.json", "router_id", ".flock-1.tmp"]) {
+    await Deno.writeTextFile(`${stateDir}/${name}`, "");
+  }
+  await Deno.mkdir(`${stateDir}/deletions`);
+  for (const name of ["c0@eth0.json.damaged", ".flock-2.tmp"]) {
+    await Deno.writeTextFile(`${stateDir}/deletions/${name}`, "");
+  }
+  await Deno.mkdir(`${cniDir}/.flock-3.tmp`);
+  await Deno.writeTextFile(`${cniDir}/.flock-3.tmp/content`, "");
 }
 
 async function writeAllocation(node: NodeToClean, bootId: string): Promise<void> {
@@ -225,6 +253,19 @@ testWith(
       assertEquals(await node.world(), dirty);
     });
 
+    await t.step("says so with --dry-run, and all the rest", async () => {
+      const { code, out } = await node.uninstall("--dry-run");
+      assertEquals(code, 1);
+      const [first, ...rest] = out.split("\n");
+      assertStringIncludes(
+        first!,
+        `would refuse: Cannot uninstall flock: pods use it (link ${VETH})`,
+      );
+      const forced = await node.uninstall("--dry-run", "--force");
+      assertEquals(rest.join("\n"), forced.out);
+      assertEquals(await node.world(), dirty);
+    });
+
     await t.step("names everything with --dry-run, and touches nothing", async () => {
       const { code, out } = await node.uninstall("--dry-run", "--force");
       assertEquals(code, 0);
@@ -232,10 +273,23 @@ testWith(
         ...["01-flock.conflist", "10-other.conflist", node.bird.socket, `link ${VETH}`],
         ...["10.1.0.1/32", "10.1.0.2/32 table main", "10.1.0.2/32 table 77", "2001:db8:f001::/64"],
         ...["2001:db8:ffff::1", "nexthop id 1718419456", "nexthop id 1718353920", "inet flock"],
-        ...["ip_forward 1: back to 0", node.stateDir, node.runDir, `${node.pluginDir}/flock`],
+        ...["fib_multipath_hash_policy 1: back to 0", node.stateDir, node.runDir],
+        ...[
+          `${node.pluginDir}/flock`,
+          `${node.stateDir}/drain.json`,
+          `${node.cniDir}/.flock-3.tmp`,
+        ],
       ];
-      for (const name of named) assertStringIncludes(out, name);
-      assert(out.trim().split("\n").every((line) => line.startsWith("would remove ")), out);
+      for (const name of named) assertStringIncludes(out, `${name}`);
+      // What else forwards, nobody knows.
+      const left = "left sysctl net/ipv4/ip_forward at 1, it was 0: ";
+      assert(
+        out.trim().split("\n").every((line) =>
+          line.startsWith("would remove ") || line.startsWith(left)
+        ),
+        out,
+      );
+      assertStringIncludes(out, left);
       assertEquals(await node.world(), dirty);
     });
 
@@ -248,12 +302,23 @@ testWith(
       assertEquals(await node.world(), dirty);
     });
 
+    await t.step("is refused while an agent with another state directory runs", async () => {
+      const path = `${node.runDir}/other.sock`;
+      using _listener = Deno.listen({ transport: "unix", path });
+      const { code, err } = await node.uninstall("--force", "--socket", path);
+      assertEquals(code, 1);
+      assertStringIncludes(err, `the agent runs (it answers on ${path})`);
+      await Deno.remove(path);
+      assertEquals(await node.world(), dirty);
+    });
+
     await t.step("is refused for an allocation of this boot, not of an earlier one", async () => {
       await node.bird.ip(`link del ${VETH}\n`);
       await writeAllocation(node, bootId);
-      const { code, err } = await node.uninstall("--dry-run");
+      const { code, out, err } = await node.uninstall("--dry-run");
       assertEquals(code, 1);
-      assertStringIncludes(err, "pod ns/web-0");
+      assertEquals(err, "");
+      assertStringIncludes(out, "pod ns/web-0");
       await writeAllocation(node, "00000000-0000-0000-0000-000000000000");
       assertEquals((await node.uninstall("--dry-run")).code, 0);
       await writeAllocation(node, bootId);
@@ -272,3 +337,58 @@ testWith(
     });
   },
 );
+
+testWith(
+  "netns: flock uninstall removes files by their names, and leaves what else is with them",
+  ["root", "bird"],
+  async () => {
+    await using node = await NodeToClean.create();
+    const stateDir = `${node.bird.dir}/lib/somewhere`;
+    await Deno.mkdir(`${stateDir}/deletions`, { recursive: true });
+    const own = [...STATE_FILES, "deletions/c1@eth0.json"].map((name) => `${stateDir}/${name}`);
+    const others = [`${stateDir}/deletions/notes`, `${node.runDir}/theirs.sock`];
+    for (const path of [...own, ...others, `${node.pluginDir}/portmap`]) {
+      await Deno.writeTextFile(path, path.endsWith("/sysctls.json") ? "no JSON" : "");
+    }
+    await Deno.writeTextFile(node.socket, "");
+    // The last ones that give way to nobody: then the runtime is without a network.
+    await Deno.writeTextFile(`${node.cniDir}/01-flock.conflist`, renderConflist(node));
+    await Deno.mkdir(`${node.cniDir}/10-old.conf`);
+    const { code, out } = await node.uninstall("--state-dir", stateDir, "--force");
+    // The sysctls as they were cannot be read; all else is done.
+    assertEquals(code, 1, out);
+    assertEquals(out.match(/^cannot .*/gm)?.length, 1, out);
+    assertStringIncludes(out, "no other network configuration is in ");
+    assertStringIncludes(out, `left ${stateDir}/deletions: it holds notes`);
+    assertStringIncludes(out, `left ${stateDir}: it holds deletions`);
+    assertStringIncludes(out, `left ${node.runDir}: it holds theirs.sock`);
+    const files = await run(["find", node.bird.dir, "-type", "f", "-o", "-name", "flock"]);
+    assertEquals(
+      files.stdout.trim().split("\n").sort(),
+      [...others, `${node.pluginDir}/portmap`, node.runDir, node.stateDir].sort(),
+    );
+  },
+);
+
+testWith("netns: flock uninstall works without next-hop objects", ["root", "bird"], async () => {
+  await using node = await NodeToClean.create();
+  await node.bird.ip("link add eth0 type veth peer name eth0p\nlink set eth0 up\n");
+  await node.bird.ip("route add unreachable 10.1.0.0/24 proto 143 metric 1000\n");
+  const ip = await Deno.realPath(toolPath("ip"));
+  await Deno.copyFile(ip, `${node.bird.dir}/ip`);
+  const refuse = '{ echo "RTNETLINK answers: Operation not supported" >&2; exit 2; }';
+  await Deno.writeTextFile(
+    `${node.bird.dir}/old-ip`,
+    `#!/bin/sh
+case "$*" in *nexthop*) ${refuse} ;; *-batch*) ;; *) exec ${node.bird.dir}/ip "$@" ;; esac
+batch=$(cat); case $batch in *nexthop*) ${refuse} ;; esac
+printf '%s\\n' "$batch" | exec ${node.bird.dir}/ip "$@"
+`,
+    { mode: 0o755 },
+  );
+  const script = `mount --bind ${node.bird.dir}/old-ip ${ip} && exec "$@"`;
+  const through = ["unshare", "--mount", "sh", "-c", script, "sh"];
+  const { code, out, err } = await node.flockThrough(through, "uninstall", ...node.places);
+  assertEquals([code, err], [0, ""], out);
+  assertStringIncludes(out, "removed route unreachable 10.1.0.0/24");
+});
