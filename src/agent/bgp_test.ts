@@ -78,6 +78,15 @@ Deno.test("BgpSpeaker reloads at once, then once at the end of the window", asyn
   assertEquals(f.speaker.state.lastAppliedAt, f.clock.now());
 });
 
+Deno.test("BgpSpeaker removes what a killed agent left, passwords in it", async () => {
+  await using f = new Fixture();
+  Deno.mkdirSync(`${f.dir}/bird`);
+  Deno.writeTextFileSync(`${f.dir}/bird/.flock-1.tmp`, 'password "secret"');
+  f.speaker.apply("A");
+  await f.until(() => f.speaker.state.applied);
+  assertEquals([...Deno.readDirSync(`${f.dir}/bird`)].map(({ name }) => name), ["bird.conf"]);
+});
+
 Deno.test("BgpSpeaker reloads at once again when the window is over", async () => {
   await using f = new Fixture();
   f.speaker.apply("A");

@@ -179,7 +179,7 @@ function createProgram(programs: Programs, setStatus: (status: number) => void):
       .addOption(agentSocket());
   checked(agentPaths(command("uninstall", "remove flock and all it made from this node")))
     .option("--force", "also while pods use it: they lose their network", false)
-    .option("--dry-run", "only tell what would be removed", false)
+    .option("--dry-run", "only tell what would be removed, and whether it would refuse", false)
     .action(async (options: Omit<UninstallOptions, "say">) => {
       logForPeople();
       setStatus(await orFail(() => programs.uninstall({ ...options, say })));

@@ -11,10 +11,13 @@ import { type Attachment, renderState } from "../../src/core/attachment.ts";
 import { renderConflist } from "../../src/core/conflist.ts";
 import { STATE_FILES } from "../../src/core/own_files.ts";
 import { runCommand, toolPath } from "../../src/io/command.ts";
+import { readTextIfPresent } from "../../src/io/fs.ts";
+import { until } from "../../src/lab/wait.ts";
 import { EXECUTABLE } from "../executable.ts";
 import { testWith } from "../support.ts";
 import { BirdHost } from "./bird_host.ts";
 import { confined } from "./confined.ts";
+import { createNodeLab } from "./node_probe.ts";
 
 const VETH = "flock0000000a";
 
@@ -392,3 +395,53 @@ printf '%s\\n' "$batch" | exec ${node.bird.dir}/ip "$@"
   assertEquals([code, err], [0, ""], out);
   assertStringIncludes(out, "removed route unreachable 10.1.0.0/24");
 });
+
+testWith("netns: flock leaves a node by the documented way", ["root", "bird"], async (t) => {
+  const { lab, node } = await createNodeLab();
+  await using _lab = lab;
+  const list = `${node.dir}/net.d/01-flock.conflist`;
+  await Deno.mkdir(`${node.dir}/net.d`, { recursive: true });
+  await node.startAgent({ args: ["--conflist", list] });
+  await node.waitReady();
+  const pod = await node.createPod({ name: "of-a-daemonset" });
+  await node.add(pod);
+  await until("the list", async () => await readTextIfPresent(list) !== undefined);
+  await node.stopAgent();
+  const uninstall = async (...more: readonly string[]): Promise<Said> => {
+    const { code, stdout, stderr } = await node.attempt([
+      ...[EXECUTABLE, "uninstall", "--state-dir", node.stateDir, "--socket", node.socket],
+      ...["--bird-socket", node.birdSocket, "--plugin-dir", `${node.dir}/bin`],
+      ...["--conflist", list, ...more],
+    ]);
+    return { code, out: stdout, err: stderr };
+  };
+
+  await t.step("while a pod is attached it is refused, and the pod's DEL works", async () => {
+    const { code, err } = await uninstall();
+    assertEquals(code, 1);
+    assertStringIncludes(err, "have them leave the node first, DaemonSets' pods too");
+    await Deno.stat(list);
+    await node.del(pod);
+    await node.removePod(pod);
+  });
+
+  await t.step("then it leaves nothing, of whatever the agent wrote", async () => {
+    const { code, out } = await uninstall();
+    assertEquals([code, out.includes("cannot")], [0, false], out);
+    assertEquals(await readTextIfPresent(list), undefined);
+    assertEquals(await namesIn(node.stateDir), undefined, out);
+    assertEquals(await namesIn(`${node.dir}/bird`) ?? [], [], out);
+    const links = (await node.ipJson("link", "show")).map(({ ifname }) => ifname);
+    assertEquals(links.filter((ifname) => String(ifname).startsWith("flock")), []);
+    assertEquals((await uninstall()).out, "");
+  });
+});
+
+async function namesIn(dir: string): Promise<readonly string[] | undefined> {
+  try {
+    return await Array.fromAsync(Deno.readDir(dir), ({ name }) => name);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
