@@ -12,6 +12,7 @@ export const STATE_FILES = [
   "lock",
   "node_config.json",
   "router_id",
+  "session_addresses.json",
   "sysctls.json",
 ] as const;
 
