@@ -13,12 +13,16 @@ import type { Birdc } from "../io/birdc.ts";
 import { log } from "../log.ts";
 import type { Metrics } from "./metrics/metrics.ts";
 import type { MakePage } from "./page.ts";
+import { SharedLook } from "./shared_look.ts";
 import type { Turns } from "./turns.ts";
 
 /** A turn of a loop that takes longer, in milliseconds, never ends: each command has a deadline of 10 s. */
 const STUCK_MS = 120_000;
 /** Of other loops than the reconciler's: what they wait for they give up sooner, one after the other. */
 const STUCK_ELSEWHERE_MS = 600_000;
+/** For how long an answer of BIRD is good, and how long one is waited for, in milliseconds. */
+const BIRD_FRESH_MS = 1_000;
+const BIRD_WAIT_MS = 3_000;
 /** The reconciler's. */
 const QUICK_LOOPS = ["routes", "pods"];
 
@@ -31,10 +35,21 @@ export interface HealthInput {
     readonly settled: boolean;
   };
   readonly turns: Pick<Turns, "list">;
-  readonly birdc: Pick<Birdc, "status">;
+  /** Why BIRD cannot be reached; empty when it answers. */
+  readonly bird: Pick<SharedLook<string>, "look">;
   readonly metrics: Metrics;
   /** The page that shows the node. */
   readonly page: MakePage;
+}
+
+/**
+ * Whether BIRD answers, for probes: one `birdc` at a time however many ask, as anybody on the address may.
+ */
+export function birdAnswer(birdc: Pick<Birdc, "status">): SharedLook<string> {
+  return new SharedLook(() => birdc.status().then(() => "", messageOf), {
+    freshMs: BIRD_FRESH_MS,
+    waitMs: BIRD_WAIT_MS,
+  });
 }
 
 /** Answers a request. */
@@ -103,16 +118,12 @@ function loopFacts({ turns }: HealthInput): string[] {
   });
 }
 
-async function notReady({ notReady, reconciler, birdc }: HealthInput): Promise<string[]> {
+async function notReady({ notReady, reconciler, bird }: HealthInput): Promise<string[]> {
   const reason = notReady();
   const reasons = reason === undefined ? [] : [reason];
   if (!reconciler.settled) reasons.push("the node's routes have not been made yet");
-  try {
-    await birdc.status();
-  } catch (error) {
-    reasons.push(messageOf(error));
-  }
-  return reasons;
+  const answer = await bird.look() ?? "BIRD does not answer";
+  return answer === "" ? reasons : [...reasons, answer];
 }
 
 function judged(reasons: readonly string[], facts: readonly string[]): Response {

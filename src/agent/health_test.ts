@@ -1,12 +1,9 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import type { Birdc, BirdStatus } from "../io/birdc.ts";
+import type { BirdStatus } from "../io/birdc.ts";
 import { configureLog } from "../log.ts";
-import { answerHealth, type HealthInput, serveHealth } from "./health.ts";
+import { answerHealth, birdAnswer, type HealthInput, serveHealth } from "./health.ts";
 import type { LoopState } from "./turns.ts";
 
-const birdUp: Pick<Birdc, "status"> = {
-  status: () => Promise.resolve({} as BirdStatus),
-};
 function loops(...list: readonly LoopState[]): HealthInput["turns"] {
   return { list: () => list };
 }
@@ -15,7 +12,7 @@ const well: HealthInput = {
   notReady: () => undefined,
   reconciler: { settled: true },
   turns: loops({ loop: "routes", busyMs: 0 }),
-  birdc: birdUp,
+  bird: { look: () => Promise.resolve("") },
   page: () => Promise.resolve("<!DOCTYPE html>"),
   metrics: { contentType: "text/plain", render: () => Promise.resolve("flock_x_total 1\n") },
 };
@@ -42,7 +39,9 @@ Deno.test("answerHealth() is alive but not ready while something lacks, and name
     notReady: () => 'there is no NodeConfig "a"',
     reconciler: { settled: false },
     turns: loops({ loop: "routes", busyMs: 119_000 }, { loop: "leaks", busyMs: 599_000 }),
-    birdc: { status: () => Promise.reject(new Error("Cannot reach BIRD: no such file")) },
+    bird: birdAnswer({
+      status: () => Promise.reject(new Error("Cannot reach BIRD: no such file")),
+    }),
   };
   assertEquals(await ask("/healthz", input), [200, "ok\n"]);
   assertEquals(await ask("/readyz", input), [
@@ -50,6 +49,16 @@ Deno.test("answerHealth() is alive but not ready while something lacks, and name
     'there is no NodeConfig "a"\nthe node\'s routes have not been made yet\n' +
     "Cannot reach BIRD: no such file\n",
   ]);
+});
+
+Deno.test("answerHealth() starts one birdc for all that ask at the same time", async () => {
+  let started = 0;
+  const { promise, resolve } = Promise.withResolvers<BirdStatus>();
+  const bird = birdAnswer({ status: () => (started++, promise) });
+  const asked = Array.from({ length: 500 }, () => ask("/readyz", { bird }));
+  resolve({} as BirdStatus);
+  assertEquals(new Set((await Promise.all(asked)).map(String)), new Set(["200,ok\n"]));
+  assertEquals(started, 1);
 });
 
 Deno.test("answerHealth() is neither alive nor ready when loops hang", async () => {

@@ -14,6 +14,7 @@ import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_qu
 import { runCommand } from "../io/command.ts";
 import { createIp } from "../io/ip.ts";
 import { runIpMonitor } from "../io/ip_monitor.ts";
+import type { IpEvent } from "../core/ip_events.ts";
 import { createConntrack } from "../io/conntrack.ts";
 import { createNft } from "../io/nft.ts";
 import { probeNexthops } from "../io/nexthops.ts";
@@ -37,10 +38,11 @@ import { forgetConnections } from "./connections.ts";
 import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { explainOperations } from "./explain.ts";
-import { serveHealth } from "./health.ts";
+import { birdAnswer, serveHealth } from "./health.ts";
 import { readBootId, setupHost } from "./host_setup.ts";
 import { inspectOperations } from "./inspect.ts";
 import { policyOperations } from "./inspect_policies.ts";
+import { onUnheld, runLoops } from "./loops.ts";
 import { KernelSync } from "./kernel_sync.ts";
 import { AgentMetrics } from "./metrics/metrics.ts";
 import { NodeState } from "./node_state.ts";
@@ -219,6 +221,7 @@ export async function runAgent(
 
   const stop = new AbortController();
   const fail = (reason: unknown): void => stop.abort(reason);
+  using _ = onUnheld(fail);
   signal.addEventListener("abort", () => stop.abort(), { once: true });
   if (signal.aborted) stop.abort();
 
@@ -306,7 +309,7 @@ export async function runAgent(
       policies: inspected.policies,
       policyCounters: new SharedLook(() => nft.counters()),
     });
-    const health = { notReady, reconciler, turns, birdc, metrics, page };
+    const health = { notReady, reconciler, turns, bird: birdAnswer(birdc), metrics, page };
     stack.use(serveHealth(settings.metricsAddress, health));
   }
 
@@ -315,28 +318,22 @@ export async function runAgent(
     now: Date.now,
     onLeak: () => instruments.leak("api"),
   });
-  const loops = Promise.all([
-    source.run(stop.signal),
-    reconciler.run(stop.signal),
-    policies.run(stop.signal),
-    runIpMonitor({
-      onEvent: (event) => {
-        turns.heard("monitor");
-        reconciler.heed(event);
-      },
-      onGap: () => {
-        instruments.gap();
-        reconciler.markDirty({ repair: true });
-      },
-    }, stop.signal),
-    leaks.run(stop.signal),
-    passwords.run(stop.signal),
-    drain.run(stop.signal),
-    sessions.run(stop.signal),
-    ...reporters.map((reporter) => reporter.run(stop.signal)),
-    watchQueue(stateDir, network, stop.signal),
-    conflist?.run(stop.signal),
-  ].map((loop) => loop?.catch(fail)));
+  const monitor = {
+    onEvent: (event: IpEvent) => {
+      turns.heard("monitor");
+      reconciler.heed(event);
+    },
+    onGap: () => {
+      instruments.gap();
+      reconciler.markDirty({ repair: true });
+    },
+  };
+  const loops = runLoops({
+    ...{ source, reconciler, policies, leaks, passwords, drain, sessions, conflist },
+    ...Object.fromEntries(reporters.map((reporter, n) => [`report ${n}`, reporter])),
+    monitor: { run: (signal) => runIpMonitor(monitor, signal) },
+    deletions: { run: (signal) => watchQueue(stateDir, network, signal) },
+  }, { signal: stop.signal, fail });
 
   await new Promise<void>((resolve) =>
     stop.signal.aborted ? resolve() : stop.signal.addEventListener("abort", () => resolve())

@@ -255,18 +255,23 @@ export class PodNetwork {
       "allocate",
       () => this.#reserve(request, { pod, options, surroundings }),
     );
+    // All that was begun. It is undone only when none of it goes on: what comes later would stay.
+    const begun: Promise<void>[] = [];
     try {
       // Both processes start now and wait for their turn: stored, node's end, pod's end.
-      const wait = async (step: Promise<void>): Promise<void> => {
-        await step;
-        signal.throwIfAborted();
+      const wait = (step: Promise<void>): Promise<void> => {
+        const checked = step.then(() => signal.throwIfAborted());
+        // Held at once: a step that fails while another cannot be begun is waited for below.
+        checked.catch(() => {});
+        begun.push(checked);
+        return checked;
       };
       const isStored = wait(step("store", () => pending));
       const isEnforced = wait(step("enforce", () => this.#o.admit(pod, signal)));
       // Of an address that was another node's this node may know connections: its pods', and what it forwarded.
       const isUnknown = wait(this.#o.forget(options.addresses));
       // Its first packet, either way, already meets its rules.
-      const isReady = Promise.all([isStored, isEnforced, isUnknown]).then(() => {});
+      const isReady = wait(Promise.all([isStored, isEnforced, isUnknown]).then(() => {}));
       const isOnNode = wait(
         step(
           "wire node",
@@ -286,6 +291,7 @@ export class PodNetwork {
       this.#o.onChange(attachment);
       return result;
     } catch (error) {
+      await Promise.allSettled(begun);
       await this.#undo(attachment);
       throw error;
     }

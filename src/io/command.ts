@@ -131,6 +131,9 @@ export async function runCommand(
   options: CommandOptions = {},
 ): Promise<CommandOutput> {
   const started = performance.now();
+  // Held from here on: what cannot be started never reads it, and it may reject later all the same.
+  const stdin = Promise.resolve(options.stdin);
+  stdin.catch(() => {});
   const deadline = AbortSignal.timeout(options.timeoutMs ?? 10_000);
   const signal = options.signal ? AbortSignal.any([deadline, options.signal]) : deadline;
   const child = spawnTool(tool, args, {
@@ -146,7 +149,7 @@ export async function runCommand(
   signal.addEventListener("abort", kill, { once: true });
   if (signal.aborted) kill();
   try {
-    const fed = feed(child, options.stdin);
+    const fed = options.stdin === undefined ? undefined : feed(child, stdin);
     // Not child.output(): in Deno 2.9 each call of it leaves about 100 kB behind.
     const [status, stdout, stderr, [feeding]] = await Promise.all([
       child.status,
@@ -237,9 +240,8 @@ export async function deliverLines(
 
 async function feed(
   child: Deno.ChildProcess,
-  stdin: string | Promise<string> | undefined,
+  stdin: Promise<string | undefined>,
 ): Promise<void> {
-  if (stdin === undefined) return;
   const writer = child.stdin.getWriter();
   try {
     await writer.write(new TextEncoder().encode(await stdin));

@@ -106,3 +106,22 @@ Deno.test("a tool that cannot be started is named", async () => {
     assertEquals(error.message, 'Cannot run "sh": Argument list too long (os error 7)');
   }
 });
+
+Deno.test("runCommand() that cannot start leaves nobody's stdin rejected", async () => {
+  const rejected: unknown[] = [];
+  const take = (event: PromiseRejectionEvent): void => {
+    event.preventDefault();
+    rejected.push(event.reason);
+  };
+  globalThis.addEventListener("unhandledrejection", take);
+  try {
+    const { promise: stdin, reject } = Promise.withResolvers<string>();
+    // No argument may hold a NUL: the start itself fails.
+    await assertRejects(() => runCommand("sh", ["\0"], { stdin }));
+    reject(new Error("the step before it failed"));
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals(rejected, []);
+  } finally {
+    globalThis.removeEventListener("unhandledrejection", take);
+  }
+});

@@ -379,5 +379,9 @@ function linesAfter(
   batch: readonly string[],
   after: Promise<void> | undefined,
 ): string | Promise<string> {
-  return after === undefined ? lines(batch) : after.then(() => lines(batch));
+  if (after === undefined) return lines(batch);
+  const text = after.then(() => lines(batch));
+  // Whoever runs the command waits for it; where it cannot even be tried, nobody does.
+  text.catch(() => {});
+  return text;
 }

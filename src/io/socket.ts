@@ -10,6 +10,8 @@ import { CniCode, CniError } from "../core/errors.ts";
 export const MAX_LINE_BYTES = 1 << 20;
 /** How long a client may take to send its request, in milliseconds. */
 const REQUEST_DEADLINE_MS = 5_000;
+/** Milliseconds until a connection that could not be taken is tried again. */
+const ACCEPT_RETRY_MS = 100;
 /** Version of the exchange. Unknown fields are ignored, so that releases one apart work together. */
 const PROTOCOL_VERSION = 1;
 
@@ -128,7 +130,7 @@ export async function serveAgent(
   }
   const calls = new Map<Promise<void>, AbortController>();
   const accepting = (async () => {
-    for await (const conn of listener) {
+    for await (const conn of connectionsOf(listener, onError)) {
       const gone = new AbortController();
       const call = serveConnection(conn, { handler, gone, requestDeadlineMs }).catch(onError);
       calls.set(call, gone);
@@ -147,6 +149,31 @@ export async function serveAgent(
       clearTimeout(timer);
     })();
   return { stop, [Symbol.asyncDispose]: () => stop(0) };
+}
+
+/**
+ * The connections of a listener until it is closed. One that cannot be taken, as when the process has no descriptor
+ * left (EMFILE), is told and waited for: it goes on waiting in the kernel's queue.
+ */
+async function* connectionsOf(
+  listener: Deno.Listener,
+  onError: (error: unknown) => void,
+): AsyncGenerator<Deno.Conn> {
+  for (let failures = 0;;) {
+    try {
+      yield await listener.accept();
+      failures = 0;
+    } catch (error) {
+      // It is closed.
+      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
+        return;
+      }
+      // At first, and then at each doubling.
+      if ((failures & (failures - 1)) === 0) onError(error);
+      failures++;
+      await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
+    }
+  }
 }
 
 async function serveConnection(
