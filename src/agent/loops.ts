@@ -68,7 +68,7 @@ export async function keepRunning(
 export function onUnheld(fail: (reason: unknown) => void): Disposable {
   const take = (event: Event, reason: unknown): void => {
     event.preventDefault();
-    log.error("Nobody held an error", { err: reason });
+    log.error("Received an error that nobody held", { err: reason });
     fail(reason);
   };
   const onRejection = (event: PromiseRejectionEvent): void => take(event, event.reason);
