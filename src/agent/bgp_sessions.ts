@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { birdPeerName } from "../core/bird_peer.ts";
+import { birdPeerName, PEER_PREFIX } from "../core/bird_peer.ts";
 import type { BirdSession } from "../core/bird_session.ts";
 import {
   type Address,
@@ -18,7 +18,7 @@ import {
 import { messageOf } from "../core/errors.ts";
 import type { BgpPeer } from "../core/node_config.ts";
 import { BirdAbsentError, type Birdc, type BirdCounts } from "../io/birdc.ts";
-import { log } from "../log.ts";
+import { isNews, log } from "../log.ts";
 import { ImportLimits } from "./import_limits.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
@@ -74,6 +74,7 @@ export class BgpSessions {
   readonly #unheard = new Map<Family, { readonly sinceMs: number; told: boolean }>();
   #peers: readonly SessionView[] = [];
   #unanswered = 0;
+  #failures = 0;
   #quickUntilMs = -Infinity;
 
   constructor(options: BgpSessionsOptions) {
@@ -118,6 +119,17 @@ export class BgpSessions {
 
   /** Looks once. Does not throw. */
   async look(): Promise<void> {
+    try {
+      await this.#look();
+      this.#failures = 0;
+    } catch (error) {
+      if (isNews(++this.#failures)) {
+        log.warn("Could not look at BGP sessions", { err: error, failures: this.#failures });
+      }
+    }
+  }
+
+  async #look(): Promise<void> {
     const { birdc, node, addresses } = this.#o;
     const configured = node.config?.bgp.peers ?? [];
     const viewOf = ({ address }: BgpPeer, session?: BirdSession): SessionView => ({
@@ -236,7 +248,8 @@ export class BgpSessions {
 function endsOf(
   { name, peer, localAddress }: BirdSession,
 ): readonly { readonly peer: string; readonly localAddress: Address }[] {
-  if (localAddress === undefined || name !== birdPeerName(parseAddress(peer))) return [];
+  // Others may have neighbours without an address.
+  if (localAddress === undefined || !name.startsWith(PEER_PREFIX)) return [];
   return [{ peer: formatAddress(parseAddress(peer)), localAddress: parseAddress(localAddress) }];
 }
 

@@ -137,7 +137,7 @@ Deno.test("BgpSessions says nothing of sessions that were up before it looked, n
 Deno.test("BgpSessions notes the addresses of sessions that are up, configured or not", async () => {
   const f = new Fixture();
   f.peers = [];
-  const foreign = { ...UP, name: "mine", peer: "2001:db8::2" };
+  const foreign = { ...UP, name: "mine", peer: "" };
   await f.look([UP, { ...DOWN, name: "flock_bgp6_2001_db8__3", peer: "2001:db8::3" }, foreign]);
   assertEquals(f.noted, [`${SIX} 2001:db8::11`]);
 });

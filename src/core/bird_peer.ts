@@ -22,10 +22,13 @@ export const MAX_U32 = 4_294_967_295;
 const MAX_PASSWORD_BYTES = 80;
 const REDACTED = "redacted";
 
+/** Beginning of the names of peers' protocols. */
+export const PEER_PREFIX = "flock_bgp";
+
 /** Name of a peer's protocol. From its address, so that another peer coming or going restarts nothing. */
 export function birdPeerName(address: Address): string {
   const v = address.family === "ipv6" ? 6 : 4;
-  return `flock_bgp${v}_${formatAddress(address).replace(/[.:]/g, "_")}`;
+  return `${PEER_PREFIX}${v}_${formatAddress(address).replace(/[.:]/g, "_")}`;
 }
 
 /** A family, as BIRD spells it. */

@@ -42,6 +42,14 @@ testWith("netns: a BGP session stays at its address while the node has it", NEED
     assertEquals(await sessionsOf(node), sessions);
   });
 
+  await t.step("no way to the router for a moment", async () => {
+    await node.ip("route", "del", "198.51.100.0/24", "dev", "eth0");
+    await passes(node, 3);
+    assertEquals(await localAddresses(node), OWN);
+    await node.ip("route", "add", "198.51.100.0/24", "dev", "eth0", "src", SECOND[1]);
+    await lab.router.waitSessions();
+  });
+
   await t.step("after a reboot, too", async () => {
     await node.stopAgent();
     await node.stopBird();

@@ -194,7 +194,7 @@ export const CHECKS = {
   "peer-route": {
     severity: "error",
     finds: "no route leads to a peer",
-    why: "the peer is left out of BIRD's configuration",
+    why: "there is no session with it",
     fix: "a route, or another address",
   },
   "next-hop": {
