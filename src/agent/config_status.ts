@@ -29,7 +29,7 @@ const POLL_MS = 5_000;
 const SETTLE_MS = 500;
 /** The least time between two writes on the average, in milliseconds, and how many may follow one another. */
 const WRITE_MS = 10_000;
-const WRITE_BURST = 3;
+const WRITE_BURST = 5;
 
 export interface ConfigStatusOptions {
   readonly nodeName: string;

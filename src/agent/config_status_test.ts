@@ -113,7 +113,7 @@ Deno.test("ConfigStatus writes what is so, and writes again only what changed", 
 
 Deno.test("ConfigStatus writes the first news at once, and later ones at most every 10 s", async () => {
   const f = new Fixture();
-  const states = ["Connect", "OpenSent", "Established"];
+  const states = ["Idle", "Connect", "OpenSent", "OpenConfirm", "Established"];
   for (const state of states) {
     f.session(state);
     await f.status.look(signal);
@@ -123,10 +123,10 @@ Deno.test("ConfigStatus writes the first news at once, and later ones at most ev
   await f.status.look(signal);
   f.now += 9_999;
   await f.status.look(signal);
-  assertEquals(f.written.length, 3);
+  assertEquals(f.written.length, 5);
   f.now += 1;
   await f.status.look(signal);
-  assertEquals(f.written.length, 4);
+  assertEquals(f.written.length, 6);
   assertEquals(f.condition("PeersEstablished"), "False AllDown");
 });
 
