@@ -18,6 +18,7 @@ import {
   podSysctls,
 } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
+import type { NetworkNamespaces } from "../io/netns.ts";
 import { wiringOf } from "./attachment_wiring.ts";
 
 /**
@@ -30,17 +31,20 @@ export async function checkAttachment(
   attachment: Attachment,
   netns: string,
   prevResult: CniResult,
-  { ip, protocolOf }: { readonly ip: Ip; readonly protocolOf: (address: Address) => number },
+  { ip, namespaces, protocolOf }: {
+    readonly ip: Ip;
+    readonly namespaces: Pick<NetworkNamespaces, "isSame">;
+    readonly protocolOf: (address: Address) => number;
+  },
 ): Promise<void> {
   const wiring = wiringOf(attachment);
-  const [host, pod] = await Promise.all([
+  const [isSame, host, pod] = await Promise.all([
+    namespaces.isSame(netns, attachment.netns),
     ip.inspectHost(wiring.hostIfname, Object.keys(hostSysctls(wiring))),
     ip.inspectPod(netns, Object.keys(podSysctls(wiring))),
   ]);
   const problems = [
-    ...(netns === attachment.netns
-      ? []
-      : [`network namespace is ${netns}, not ${attachment.netns}`]),
+    ...(isSame ? [] : [`network namespace is ${netns}, not ${attachment.netns}`]),
     ...checkResult(attachment, prevResult, pod),
     ...checkHost(wiring, protocolOf, host),
     ...checkPod(wiring, pod),

@@ -7,7 +7,7 @@ import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import type { AttachmentId } from "../core/cni.ts";
 import { CniCode, CniError, messageOf } from "../core/errors.ts";
 import type { Ipam } from "../core/ipam.ts";
-import { hostIfnameOf, parseAlias, podRemovalBatch } from "../core/wiring.ts";
+import { hostIfnameOf, parseAlias, podRemovalBatch, shortId } from "../core/wiring.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
@@ -49,7 +49,9 @@ export async function deleteStrayLink(
   if (store.list().some(({ hostIfname }) => hostIfname === name)) return;
   const link = await ip.link(name);
   const owner = parseAlias(link?.alias ?? "");
-  if (owner?.containerId === id.containerId && owner.ifname === id.ifname) {
+  const isIts = owner?.containerId === id.containerId ||
+    owner?.containerId === shortId(id.containerId);
+  if (isIts && owner?.ifname === id.ifname) {
     await ip.deleteLink(name);
   }
 }
@@ -68,7 +70,9 @@ async function unbindAnycast(
   const { netns, anycast = [], containerId, ifname } = attachment;
   // A pod may have several interfaces: what another of them still needs stays.
   const key = attachmentKey(attachment);
-  const others = store.list().filter((a) => a.netns === netns && attachmentKey(a) !== key);
+  const others = store.list().filter((a) =>
+    (a.containerId === containerId || a.netns === netns) && attachmentKey(a) !== key
+  );
   const needed = new Set(others.flatMap((other) => other.anycast ?? []));
   const unneeded = anycast.filter((address) => !needed.has(address));
   if (unneeded.length === 0) return;

@@ -1,16 +1,19 @@
 /**
- * Leaks: attachments whose pod is gone from the source of truth and whose link is gone from the kernel,
- * and those that an ADD left half-done. The runtime's own GC and DEL are `pod_network.ts`.
+ * Leaks: attachments whose link is gone from the kernel, and either their namespace or, for a while, their
+ * pod, and those that an ADD left half-done. The runtime's own GC and DEL are `pod_network.ts`.
  *
  * @module
  */
 import { attachmentKey } from "../core/attachment.ts";
+import { podOf } from "../core/pod_identity.ts";
 import type { ClusterSource } from "../core/objects.ts";
 import type { NodeKernel } from "../io/ip.ts";
+import type { NetworkNamespaces } from "../io/netns.ts";
 import type { Store } from "../io/store.ts";
 import { isNews, log } from "../log.ts";
 import { sleep } from "../sleep.ts";
 import type { PodNetwork } from "./pod_network.ts";
+import { withoutNetns } from "./sandboxes.ts";
 import { Turns } from "./turns.ts";
 
 /** Time between two looks, and how long something must have been leaked, in milliseconds. */
@@ -22,10 +25,11 @@ export interface LeakCollectorOptions {
   readonly store: Pick<Store, "list">;
   readonly source: Pick<ClusterSource, "synced" | "pod">;
   readonly ip: { observe(): Promise<Pick<NodeKernel, "links">> };
-  /** Milliseconds since the epoch. */
+  readonly netns: Pick<NetworkNamespaces, "gone">;
+  /** Milliseconds, of a clock that nobody sets. */
   readonly now: () => number;
   /** Called for each attachment that was released. */
-  readonly onLeak?: () => void;
+  readonly onLeak?: (source: "api" | "sandbox") => void;
   readonly turns?: Turns;
 }
 
@@ -61,23 +65,26 @@ export class LeakCollector {
 
   /** One look. Nothing is released before the caches are in sync. */
   async collect(): Promise<void> {
-    const { network, store, source, ip, now } = this.#o;
+    const { network, store, source, ip, netns, now } = this.#o;
     await network.detachPending();
     if (!source.synced) return;
     const kernel = await ip.observe();
     const links = new Set(kernel.links.map(({ ifname }) => ifname));
     const since = new Map<string, number>();
-    for (const attachment of store.list()) {
-      const { namespace, podName, podUid, hostIfname, state, containerId, ifname } = attachment;
-      if (state !== "committed" || links.has(hostIfname)) continue;
-      const pod = namespace === "" ? undefined : source.pod(namespace, podName);
-      if (pod !== undefined && (podUid === "" || pod.uid === podUid)) continue;
+    const unlinked = store.list().filter(({ state, hostIfname }) =>
+      state === "committed" && !links.has(hostIfname)
+    );
+    const dead = new Set(await withoutNetns(unlinked, netns));
+    for (const attachment of unlinked) {
+      const { namespace, podName, containerId, ifname } = attachment;
+      const isDead = dead.has(attachment);
+      if (!isDead && podOf(source, attachment) !== undefined) continue;
       const key = attachmentKey(attachment);
       const first = this.#since.get(key) ?? now();
-      if (now() - first < GRACE_MS) since.set(key, first);
+      if (!isDead && now() - first < GRACE_MS) since.set(key, first);
       else {
         await network.del(attachment);
-        this.#o.onLeak?.();
+        this.#o.onLeak?.(isDead ? "sandbox" : "api");
         log.warn("Released leaked attachment", {
           pod: `${namespace}/${podName}`,
           containerId,

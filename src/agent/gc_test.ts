@@ -1,5 +1,5 @@
 import { assertEquals, assertRejects } from "@std/assert";
-import { fakePod, FakeSource } from "../../tests/fakes/fake_source.ts";
+import { fakePod, FakeSource, mirror } from "../../tests/fakes/fake_source.ts";
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { LeakCollector } from "./gc.ts";
 
@@ -38,6 +38,27 @@ Deno.test("collect() takes a container without a pod for leaked when its link is
   assertEquals(f.deleted, ["c1/eth0"]);
 });
 
+Deno.test("collect() releases a dead sandbox of a living pod at once", async () => {
+  const f = new Fixture();
+  f.attachments.push(attachment(1), attachment(2));
+  f.source.put(fakePod({ name: "p1", uid: "u1" }));
+  f.source.put(fakePod({ name: "p2", uid: "u2" }));
+  f.gone.push("/run/netns/p1", "/run/netns/p2");
+  // Processes may still be in the namespace of a link that is there.
+  f.links.push("flock00000002");
+  await f.collectAt(0);
+  assertEquals([f.deleted, f.leaks], [["c1/eth0"], ["sandbox"]]);
+});
+
+Deno.test("collect() knows a static pod by the hash of its configuration", async () => {
+  const f = new Fixture();
+  f.attachments.push(attachment(1, { podUid: "h1" }), attachment(2, { podUid: "h2" }));
+  f.source.put(fakePod({ name: "p1", uid: "m1", annotations: mirror("h1") }));
+  f.source.put(fakePod({ name: "p2", uid: "m2", annotations: mirror("h9") }));
+  await f.collectAt(0, 5);
+  assertEquals(f.deleted, ["c2/eth0"]);
+});
+
 Deno.test("collect() begins to count again when a leak was none meanwhile", async () => {
   const f = new Fixture();
   f.attachments.push(attachment(1));
@@ -48,7 +69,7 @@ Deno.test("collect() begins to count again when a leak was none meanwhile", asyn
   await f.collectAt(5, 9.9);
   assertEquals(f.deleted, []);
   await f.collectAt(10);
-  assertEquals([f.deleted, f.leaks], [["c1/eth0"], 1]);
+  assertEquals([f.deleted, f.leaks], [["c1/eth0"], ["api"]]);
 });
 
 Deno.test("collect() judges nothing before the caches are in sync", async () => {
@@ -83,9 +104,11 @@ class Fixture {
   readonly source = new FakeSource();
   readonly attachments: Attachment[] = [];
   readonly links: string[] = [];
+  /** Paths of namespaces that are gone. */
+  readonly gone: string[] = [];
   readonly deleted: string[] = [];
   pendingTries = 0;
-  leaks = 0;
+  readonly leaks: string[] = [];
   pendingError: Error | undefined;
   #now = 0;
   readonly collector: LeakCollector;
@@ -120,8 +143,11 @@ class Fixture {
           });
         },
       },
+      netns: {
+        gone: (paths) => Promise.resolve(new Set(paths.filter((path) => f.gone.includes(path)))),
+      },
       now: () => f.#now,
-      onLeak: () => f.leaks++,
+      onLeak: (source) => f.leaks.push(source),
     });
   }
 

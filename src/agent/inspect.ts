@@ -28,6 +28,7 @@ import type {
 } from "../core/inspection.ts";
 import type { BgpPeer } from "../core/node_config.ts";
 import type { ClusterSource } from "../core/objects.ts";
+import { podOf } from "../core/pod_identity.ts";
 import { poolSize } from "../core/pools.ts";
 import { differencesOf } from "../core/route_comparison.ts";
 import { isSelected, type PolicyState } from "../core/policy_view.ts";
@@ -146,9 +147,9 @@ export async function statusOf(options: InspectOptions): Promise<Status> {
 
 /** `flock allocations`. */
 export function allocationsOf({ store, source }: InspectOptions): AllocationList {
-  const podState = ({ namespace, podName, podUid }: Attachment): Allocation["podState"] => {
-    const pod = namespace === "" ? undefined : source.pod(namespace, podName);
-    if (pod === undefined || (podUid !== "" && pod.uid !== podUid)) return "unknown";
+  const podState = (attachment: Attachment): Allocation["podState"] => {
+    const pod = podOf(source, attachment);
+    if (pod === undefined) return "unknown";
     return pod.terminating ? "terminating" : pod.ready ? "ready" : "notReady";
   };
   const items = store.list().map((attachment): Allocation => ({

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { attachment, link, readyPod, snapshot } from "../../tests/attachments.ts";
-import { FakeSource } from "../../tests/fakes/fake_source.ts";
+import { FakeSource, mirror } from "../../tests/fakes/fake_source.ts";
 import type { Attachment } from "../core/attachment.ts";
 import type { BirdSession } from "../core/bird_session.ts";
 import { parsePrefix } from "../core/cidr.ts";
@@ -216,7 +216,7 @@ Deno.test("status tells what is wrong", async () => {
 
 Deno.test("allocations have the state of their pods", async () => {
   const f = new Fixture();
-  const states = ["ready", "notReady", "terminating", "unknown", "unknown"];
+  const states = ["ready", "notReady", "terminating", "unknown", "unknown", "ready"];
   f.attachments = states.map((_, n) => attachment(n + 1, { ip6: `2001:db8:f001::${n + 1}` }));
   const pods = f.attachments.map(readyPod);
   f.source.put(pods[0]!);
@@ -224,6 +224,8 @@ Deno.test("allocations have the state of their pods", async () => {
   f.source.put({ ...pods[2]!, terminating: true });
   // Another pod of the same name is not this one.
   f.source.put({ ...pods[3]!, uid: "other" });
+  // A mirror pod is its static pod.
+  f.source.put({ ...pods[5]!, uid: "mirror", annotations: mirror(pods[5]!.uid) });
   const { items } = await f.ask<AllocationList>("allocations");
   assertEquals(items.map(({ podState }) => podState), states);
   assertEquals(items[0]?.pod, "default/p1");

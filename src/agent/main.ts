@@ -10,9 +10,10 @@ import type { AgentSettings, SettingOrigin } from "../core/agent_settings.ts";
 import { TerminalError } from "../core/errors.ts";
 import { Ipam } from "../core/ipam.ts";
 import { createBirdc } from "../io/birdc.ts";
-import { listDeletions, removeDeletion, watchDeletions } from "../io/deletion_queue.ts";
+import { isQueued, removeDeletion } from "../io/deletion_queue.ts";
 import { runCommand } from "../io/command.ts";
 import { createIp } from "../io/ip.ts";
+import { createNetns } from "../io/netns.ts";
 import { runIpMonitor } from "../io/ip_monitor.ts";
 import type { IpEvent } from "../core/ip_events.ts";
 import { createConntrack } from "../io/conntrack.ts";
@@ -32,9 +33,11 @@ import { birdHealth } from "./bird_health.ts";
 import { BirdLooks } from "./bird_look.ts";
 import { ChangeLog } from "./change_log.ts";
 import { ChangeQueue } from "./change_queue.ts";
+import { createStart } from "./clock.ts";
 import { type AgentParts, openCluster } from "./cluster.ts";
 import { ConflistKeeper } from "./conflist.ts";
 import { forgetConnections } from "./connections.ts";
+import { replayDeletions, watchQueue } from "./deletions.ts";
 import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { explainOperations } from "./explain.ts";
@@ -52,7 +55,7 @@ import { withPodEvents } from "./pod_events.ts";
 import { PolicyEnforcer } from "./policies.ts";
 import { EnforcedState } from "./policy_state.ts";
 import { PodNetwork } from "./pod_network.ts";
-import { recoverAttachments } from "./recovery.ts";
+import { completeNames, recoverAttachments } from "./recovery.ts";
 import { Reconciler } from "./reconciler.ts";
 import { RefusalReport } from "./refusals.ts";
 import { createReporters } from "./reporters.ts";
@@ -80,7 +83,7 @@ export async function runAgent(
   const { node: nodeName, stateDir, birdSocket, birdConfig } = settings;
   const { origins = [], ...logged } = settings;
   log.info("Started agent", { version: VERSION, ...logged });
-  const startedAt = new Date();
+  const start = createStart();
 
   // First, because it can refuse: an agent that does not start leaves node and state as they are.
   await using stack = new AsyncDisposableStack();
@@ -98,6 +101,7 @@ export async function runAgent(
   // The node.
   const support = await probeNexthops();
   const ip = createIp(runCommand, { nexthops: support !== "none" });
+  const netns = createNetns();
   const birdc = createBirdc({ socket: birdSocket });
   const nft = createNft();
   const node = new NodeState(nodeName, stateDir);
@@ -119,7 +123,12 @@ export async function runAgent(
     store,
     ipam,
     ip,
+    netns,
     now: () => new Date(),
+    queue: {
+      has: (id) => isQueued(stateDir, id),
+      remove: (id) => removeDeletion(stateDir, id),
+    },
     forget: forgetConnections(createConntrack()),
     admit: (pod, signal) => policies.admit(pod, signal),
     notAdmitting: () => policies.notReady,
@@ -238,6 +247,7 @@ export async function runAgent(
     reconciler.markPodsChanged(heardAt);
     heardAt = undefined;
     holds.update(source.pods());
+    await completeNames(store, source);
     if (await node.update(source)) {
       passwords.wake();
       policies.wake();
@@ -256,7 +266,9 @@ export async function runAgent(
 
   const inspected = {
     nodeName,
-    startedAt,
+    get startedAt() {
+      return start();
+    },
     settings,
     origins,
     network,
@@ -314,9 +326,9 @@ export async function runAgent(
   }
 
   const leaks = new LeakCollector({
-    ...{ network, store, source, ip, turns },
-    now: Date.now,
-    onLeak: () => instruments.leak("api"),
+    ...{ network, store, source, ip, netns, turns },
+    now: () => performance.now(),
+    onLeak: (source) => instruments.leak(source),
   });
   const monitor = {
     onEvent: (event: IpEvent) => {
@@ -343,32 +355,6 @@ export async function runAgent(
   // What hangs in a read of a file or of the network is left to the end of the process.
   await Promise.race([loops, new Promise((resolve) => setTimeout(resolve, STOP_LOOPS_MS))]);
   if (!signal.aborted) throw stop.signal.reason;
-}
-
-/** Makes deletions true that were queued while there was no agent. */
-async function replayDeletions(stateDir: string, network: PodNetwork): Promise<void> {
-  const { deletions, damaged } = await listDeletions(stateDir);
-  for (const { path, error } of damaged) {
-    log.error("Moved a damaged deletion aside", { path, err: error });
-  }
-  for (const deletion of deletions) {
-    const { containerId, ifname, queuedAt } = deletion;
-    try {
-      await network.del(deletion, queuedAt);
-      await removeDeletion(stateDir, deletion);
-      log.info("Replayed queued deletion", { containerId, ifname, queuedAt });
-    } catch (error) {
-      log.warn("Could not replay queued deletion", { containerId, ifname, err: error });
-    }
-  }
-}
-
-async function watchQueue(
-  stateDir: string,
-  network: PodNetwork,
-  signal: AbortSignal,
-): Promise<void> {
-  for await (const _ of watchDeletions(stateDir, signal)) await replayDeletions(stateDir, network);
 }
 
 /** A random number of the given width. */

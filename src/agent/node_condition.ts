@@ -54,6 +54,7 @@ export class NodeCondition {
   readonly #o: Required<NodeConditionOptions>;
   readonly #pulse = new Pulse();
   #ready = false;
+  /** `performance.now()` */
   #writtenAt = -Infinity;
   /** The node had the label in this run; agents that were put on nodes in another way never see it. */
   #optedIn = false;
@@ -110,7 +111,7 @@ export class NodeCondition {
   /** Milliseconds until it is time to look again, unless woken. */
   #untilDue(): number {
     const { pollMs, renewMs } = this.#o.timing;
-    const left = this.#writtenAt + renewMs - this.#o.now();
+    const left = this.#writtenAt + renewMs - performance.now();
     return this.#ready ? Math.min(Math.max(left, pollMs), renewMs) : pollMs;
   }
 
@@ -134,18 +135,19 @@ export class NodeCondition {
   }
 
   #isDue(): boolean {
-    const { now, timing } = this.#o;
+    const { timing } = this.#o;
     if (this.#mustGo()) return true;
     const node = this.#node();
     if (!this.#ready || node === undefined || (this.#optedIn && !node.optedIn)) return false;
-    return node.networkUnavailable?.status !== "False" || now() - this.#writtenAt >= timing.renewMs;
+    return node.networkUnavailable?.status !== "False" ||
+      performance.now() - this.#writtenAt >= timing.renewMs;
   }
 
   async #write(signal: AbortSignal): Promise<void> {
     const { source, writer, nodeName, now } = this.#o;
     const was = source.node(nodeName)?.networkUnavailable;
-    const at = now();
-    await writer.setNetworkAvailable(nodeName, new Date(at), signal);
+    const at = performance.now();
+    await writer.setNetworkAvailable(nodeName, new Date(now()), signal);
     this.#writtenAt = at;
     if (was?.status === "False") return;
     log.info("Set node condition", { node: nodeName, networkUnavailable: false, was: was?.status });

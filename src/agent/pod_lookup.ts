@@ -7,13 +7,15 @@
 import type { AttachmentId, PodReference } from "../core/cni.ts";
 import { CniCode, CniError } from "../core/errors.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
+import { isUidOf } from "../core/pod_identity.ts";
 import { quote } from "../core/quote.ts";
 
 /** How long to wait for the cache unless told, in milliseconds. */
 const WAIT_MS = 3_000;
 
 /**
- * The pod.
+ * The pod, under the UID that the runtime has of it: a static pod keeps that one for life, and its mirror
+ * pod may be made again with another.
  *
  * @throws {CniError} code 3 when there is none, 11 when it cannot be told
  */
@@ -23,8 +25,7 @@ export async function findPod(
   options: { readonly node: string; readonly signal: AbortSignal; readonly waitMs?: number },
 ): Promise<Pod> {
   const { namespace, name, uid } = reference;
-  const isIt = (pod: Pod | undefined): boolean =>
-    pod !== undefined && (uid === "" || pod.uid === "" || pod.uid === uid);
+  const isIt = (pod: Pod | undefined): boolean => pod !== undefined && isUidOf(uid, pod);
   const shown = `${namespace}/${name}`;
 
   let pod = await waitFor(source, () => source.pod(namespace, name), isIt, options);
@@ -52,7 +53,7 @@ export async function findPod(
       `Cannot attach pod "${shown}": it belongs to node ${quote(pod.nodeName)}`,
     );
   }
-  return pod;
+  return uid === "" || pod.uid === "" || pod.uid === uid ? pod : { ...pod, uid };
 }
 
 /** What `read` gives, as soon as `accept` takes it; what it gives in the end when it never does. */

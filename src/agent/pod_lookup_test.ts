@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { fakePod, FakeSource } from "../../tests/fakes/fake_source.ts";
+import { fakePod, FakeSource, mirror } from "../../tests/fakes/fake_source.ts";
 import { CniError } from "../core/errors.ts";
 import type { Pod } from "../core/objects.ts";
 import { findPod } from "./pod_lookup.ts";
@@ -71,6 +71,22 @@ Deno.test("findPod() answers 11 when only an earlier pod of the name is there", 
   const source = new FakeSource();
   source.put(fakePod({ uid: "u0" }));
   assertEquals(await codeOf(find(source), 'with UID "u1": the one there has UID "u0"'), 11);
+});
+
+Deno.test("findPod() takes a mirror pod for its static pod, by the UID that the runtime has, and no other", async () => {
+  const source = new FakeSource();
+  source.put(fakePod({ uid: "m1", annotations: mirror("hash1") }));
+  for (const uid of ["hash1", "m1"]) {
+    // Not the mirror pod's own: that is another one when it is made again.
+    assertEquals((await find(source, { ...WEB, uid })).uid, uid);
+  }
+  for (const uid of ["hash2", "file", "2026-01-01T00:00:00.000000000Z"]) {
+    assertEquals(await codeOf(find(source, { ...WEB, uid }), `with UID "${uid}"`), 11);
+  }
+  // Anybody may write this one on a pod of his own; the kubelet's own mark is what makes it a mirror.
+  const annotations = { "kubernetes.io/config.hash": "hash1" };
+  source.put(fakePod({ uid: "m1", annotations }));
+  assertEquals(await codeOf(find(source, { ...WEB, uid: "hash1" }), 'with UID "hash1"'), 11);
 });
 
 Deno.test("findPod() answers 11 when the API is away, with what it said", async () => {

@@ -22,6 +22,7 @@ import type { ClusterSource, Pod } from "../core/objects.ts";
 import { hostIfnameOf, podBatch, type Wiring } from "../core/wiring.ts";
 import { podSysctlWrites } from "../core/wiring_check.ts";
 import type { Ip } from "../io/ip.ts";
+import type { NetworkNamespaces } from "../io/netns.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { readSurroundings, type Surroundings } from "./address_guard.ts";
@@ -34,7 +35,8 @@ import { KeyLock } from "./key_lock.ts";
 import type { NodeState } from "./node_state.ts";
 import { deleteStrayLink, detach, stored } from "./detachment.ts";
 import { findPod, podless } from "./pod_lookup.ts";
-import { inSandbox, isSandboxGone } from "./recovery.ts";
+import { adopt, findAttachment, inSandbox } from "./recovery.ts";
+import { deadOf, leadsTo, withoutNetns } from "./sandboxes.ts";
 import { NO_STEPS, type Steps } from "./tracing.ts";
 
 /** One ADD. */
@@ -52,7 +54,13 @@ export interface PodNetworkOptions {
   readonly store: Store;
   readonly ipam: Ipam;
   readonly ip: Ip;
+  readonly netns: NetworkNamespaces;
   readonly now: () => Date;
+  /** DELs that wait on disk, for what was attached when they came. */
+  readonly queue: {
+    has(id: AttachmentId): Promise<boolean>;
+    remove(id: AttachmentId): Promise<void>;
+  };
   /** Called after every attachment that came or went. */
   readonly onChange: (attachment: Attachment) => void;
   /** Withdraws what leads to an attachment; it is about to be detached. */
@@ -71,6 +79,7 @@ export interface PodNetworkOptions {
 const LEAKS = {
   cni_gc: "Collected garbage",
   unfinished: "Tore down unfinished attachment",
+  sandbox: "Released attachment of a dead sandbox",
 } as const;
 
 /** The attachments of this node. */
@@ -128,21 +137,31 @@ export class PodNetwork {
   }
 
   /** Detaches a container; one that is not attached is no error. An ADD under way is undone. */
-  del(id: AttachmentId, queuedAt?: string): Promise<void> {
+  del(id: AttachmentId): Promise<void> {
     const key = attachmentKey(id);
     const reason = `Cannot attach container "${key}": it was deleted meanwhile`;
-    // A DEL that waited on disk is older than an ADD that is under way.
-    if (queuedAt === undefined) {
-      this.#lock.cancel(key, new CniError(CniCode.unknownContainer, reason));
-    }
-    return this.#lock.run(key, async () => {
-      const attachment = this.#o.store.get(key);
-      if (attachment === undefined) return await deleteStrayLink(id, this.#o);
-      // Nor is it for a container that was added again after it.
-      if (queuedAt !== undefined && attachment.allocatedAt > queuedAt) return;
-      await detach(attachment, this.#o);
-      this.#o.onChange(attachment);
-    });
+    this.#lock.cancel(key, new CniError(CniCode.unknownContainer, reason));
+    return this.#lock.run(key, () => this.#detach(id));
+  }
+
+  /** Makes a DEL true that waits on disk. False when an ADD has done that meanwhile. */
+  replay(id: AttachmentId): Promise<boolean> {
+    return this.#lock.run(attachmentKey(id), () => this.#takeFromQueue(id));
+  }
+
+  async #takeFromQueue(id: AttachmentId): Promise<boolean> {
+    const { queue } = this.#o;
+    if (!await queue.has(id)) return false;
+    await this.#detach(id);
+    await queue.remove(id);
+    return true;
+  }
+
+  async #detach(id: AttachmentId): Promise<void> {
+    const attachment = findAttachment(this.#o.store, id);
+    if (attachment === undefined) return await deleteStrayLink(id, this.#o);
+    await detach(attachment, this.#o);
+    this.#o.onChange(attachment);
   }
 
   /**
@@ -154,7 +173,7 @@ export class PodNetwork {
     const key = attachmentKey(id);
     return this.#lock.run(key, async () => {
       const { store, ip, node } = this.#o;
-      const attachment = store.get(key);
+      const attachment = findAttachment(store, id);
       if (attachment?.state !== "committed") {
         throw new CniError(
           CniCode.unknownContainer,
@@ -168,7 +187,11 @@ export class PodNetwork {
           allowed: node.config?.announce.allowed,
           reserved: node.reserved,
         });
-      await checkAttachment(whole, netns, prevResult, { ip, protocolOf });
+      await checkAttachment(whole, netns, prevResult, {
+        ip,
+        namespaces: this.#o.netns,
+        protocolOf,
+      });
     });
   }
 
@@ -179,15 +202,15 @@ export class PodNetwork {
    * @throws {AggregateError} after having tried all
    */
   async collectGarbage(network: string, valid: readonly AttachmentId[] | null): Promise<void> {
-    const keys = new Set((valid ?? []).map(attachmentKey));
-    const isGarbage = (a: Attachment): boolean =>
-      keys.size > 0 ? !keys.has(attachmentKey(a)) : isSandboxGone(a.netns);
-    await this.#detachAll(
-      this.#o.store.list().filter((a) =>
-        a.state === "committed" && (a.network ?? network) === network && isGarbage(a)
-      ),
-      "cni_gc",
+    const { store, netns } = this.#o;
+    const found = (valid ?? []).map((id) => findAttachment(store, id));
+    const ours = store.list().filter((a) =>
+      a.state === "committed" && (a.network ?? network) === network
     );
+    const garbage = found.length > 0
+      ? ours.filter((a) => !found.includes(a))
+      : await withoutNetns(ours, netns);
+    await this.#detachAll(garbage, "cni_gc");
   }
 
   /**
@@ -231,12 +254,13 @@ export class PodNetwork {
   ): Promise<CniResult> {
     signal.throwIfAborted();
     const { store, ip, node, nodeName, source } = this.#o;
-    const existing = store.get(attachmentKey(request));
-    if (existing?.state === "committed" && existing.netns === request.netns) {
+    await this.#takeFromQueue(request);
+    const existing = findAttachment(store, request);
+    if (existing?.state === "committed" && await leadsTo(request.netns, existing, this.#o)) {
       return existing.result as CniResult;
     }
     if (existing?.state === "committed" && existing.netns === "") {
-      return await this.#adopt(existing, request);
+      return await adopt(existing, request, this.#o);
     }
     const missing = this.#missing;
     if (missing !== undefined) {
@@ -247,6 +271,7 @@ export class PodNetwork {
       const pod = request.pod === undefined
         ? podless(request)
         : await findPod(source, request.pod, { node: nodeName, signal });
+      await this.#takeOver(pod, request);
       const options = podOptions(pod, node.config!);
       const surroundings = await readSurroundings(options, { source, ip, nodeName, signal });
       return { pod, options, surroundings };
@@ -297,12 +322,21 @@ export class PodNetwork {
     }
   }
 
-  /** A recovered attachment learns its sandbox's path from an ADD that is repeated. */
-  async #adopt(recovered: Attachment, { netns, conf }: AddRequest): Promise<CniResult> {
-    const attachment = await inSandbox(recovered, netns, this.#o.ip);
-    const result = resultOf(wiringOf(attachment), conf.dns);
-    await stored(this.#o.store.put({ ...attachment, network: conf.name, result }));
-    return result;
+  /**
+   * Releases what dead sandboxes of a pod left, whose DEL never came: their addresses are its own. One that
+   * cannot be released goes on holding them.
+   */
+  async #takeOver({ namespace, name }: Pod, { containerId }: AddRequest): Promise<void> {
+    const { store } = this.#o;
+    const others = store.list().filter((a) =>
+      namespace !== "" && a.namespace === namespace && a.podName === name &&
+      a.state === "committed" && a.containerId !== containerId
+    );
+    const dead = await deadOf(others, this.#o);
+    await this.#detachAll(dead.filter((a) => store.get(attachmentKey(a)) === a), "sandbox")
+      .catch((error) =>
+        log.warn("Could not release dead sandbox", { pod: `${namespace}/${name}`, err: error })
+      );
   }
 
   /** Holds addresses and a name, and begins to store them; all in one turn, so that none is given twice. */

@@ -15,6 +15,7 @@ import { messageOf } from "../core/errors.ts";
 import type { Labels } from "../core/label_selector.ts";
 import type { NodeConfig } from "../core/node_config.ts";
 import type { ClusterSource, Namespace, PeerPod } from "../core/objects.ts";
+import { podOf } from "../core/pod_identity.ts";
 import type { PolicyPod } from "../core/policy.ts";
 import type { GuardedLink, PolicyMode } from "../core/policy_selection.ts";
 import type { Store } from "../io/store.ts";
@@ -112,11 +113,9 @@ export class PolicyFactsReader {
   /** The pods of attachments that are known, by `podKey`. */
   #ownPods(attachments: readonly Attachment[]): ReadonlyMap<string, PeerPod> {
     const attached = new Set(attachments.map(attachedKey));
-    for (const { namespace, podName, podUid } of attachments) {
-      const pod = namespace === "" ? undefined : this.#o.source.pod(namespace, podName);
-      if (pod !== undefined && (podUid === "" || pod.uid === podUid)) {
-        this.#own.set(`${namespace}/${podName}/${podUid}`, pod);
-      }
+    for (const attachment of attachments) {
+      const pod = podOf(this.#o.source, attachment);
+      if (pod !== undefined) this.#own.set(attachedKey(attachment), pod);
     }
     for (const key of this.#own.keys()) if (!attached.has(key)) this.#own.delete(key);
     return this.#own;

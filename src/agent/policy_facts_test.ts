@@ -1,6 +1,6 @@
 import { assertEquals, assertNotStrictEquals, assertStrictEquals } from "@std/assert";
 import { attachment } from "../../tests/attachments.ts";
-import { fakePod, FakeSource } from "../../tests/fakes/fake_source.ts";
+import { fakePod, FakeSource, mirror } from "../../tests/fakes/fake_source.ts";
 import type { Attachment } from "../core/attachment.ts";
 import { parsePrefix, type Prefix } from "../core/cidr.ts";
 import { type NodeConfig, parseNodeConfig } from "../core/node_config.ts";
@@ -220,6 +220,24 @@ Deno.test("PolicyFactsReader: a pod that nobody knows is unknown, also when anot
     [undefined, "enforce"],
     [undefined, "enforce"],
   ]);
+});
+
+Deno.test("PolicyFactsReader: a static pod is known by its mirror pod, once, also when that is made again", () => {
+  const f = new Fixture();
+  f.attachments = [attachment(1, { podUid: "hash1", ip4: "10.244.1.1" })];
+  f.reader.know(fakePod({ name: "p1", uid: "hash1", nodeName: "n1", labels: { app: "a" } }));
+  assertEquals(f.reader.read().links[0]?.pod?.labels, { app: "a" });
+  for (const uid of ["m1", "m2"]) {
+    f.put(1, { uid, annotations: mirror("hash1"), labels: { app: uid } });
+    const { links, pods } = f.reader.read();
+    assertEquals(links[0]?.pod?.labels, { app: uid });
+    assertEquals(pods.map(({ labels, addresses }) => [labels, addresses]), [
+      [{ app: uid }, ["10.244.1.1"]],
+    ]);
+  }
+  // Of another configuration: not the pod that is attached.
+  f.put(1, { uid: "m3", annotations: mirror("hash2"), labels: { app: "m3" } });
+  assertEquals(f.reader.read().links[0]?.pod?.labels, { app: "m2" });
 });
 
 Deno.test("PolicyFactsReader.know() tells of a pod that the source has not delivered", () => {

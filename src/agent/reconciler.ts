@@ -25,6 +25,7 @@ import { type DesiredState, desiredState, type Snapshot } from "../core/desired_
 import type { IpEvent } from "../core/ip_events.ts";
 import { concernOf } from "../core/kernel_concern.ts";
 import type { ClusterSource, Pod } from "../core/objects.ts";
+import { podOf } from "../core/pod_identity.ts";
 import type { Change } from "../core/state_diff.ts";
 import type { Store } from "../io/store.ts";
 import { isNews, log } from "../log.ts";
@@ -381,11 +382,4 @@ function isCommitted({ state }: Attachment): boolean {
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
-}
-
-/** The Pod of an attachment, not another of the same name. */
-function podOf(source: Pick<ClusterSource, "pod">, attachment: Attachment): Pod | undefined {
-  const { namespace, podName, podUid } = attachment;
-  const pod = namespace === "" ? undefined : source.pod(namespace, podName);
-  return podUid === "" || pod?.uid === podUid ? pod : undefined;
 }

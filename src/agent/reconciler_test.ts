@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertFalse, assertStringIncludes } from "@std/assert";
+import { mirror } from "../../tests/fakes/fake_source.ts";
 import { attachment, readyPod } from "../../tests/attachments.ts";
 import { ANY, CONFIG, gate, ReconcilerFixture } from "../../tests/fakes/reconciler_fixture.ts";
 
@@ -406,6 +407,17 @@ Deno.test("the Pod of an attachment is the one with its UID", async () => {
   assertEquals(f.reconciler.anycast[0]?.pods, [
     { pod: "default/p1", weight: 1, heldBack: "its Pod is gone" },
   ]);
+});
+
+Deno.test("the Pod of a static pod's attachment is its mirror pod", async () => {
+  await using f = await ReconcilerFixture.create();
+  f.start();
+  await f.settle();
+  const pod = readyPod(attachment(1));
+  f.source.put({ ...pod, uid: "m1", annotations: mirror(pod.uid) });
+  await f.settle();
+  assert(f.isRouted);
+  assertEquals(f.reconciler.anycast[0]?.pods.map(({ heldBack }) => heldBack), [undefined]);
 });
 
 Deno.test("ids that somebody else has are left to him, at once", async () => {

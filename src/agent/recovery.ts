@@ -6,20 +6,27 @@
  * @module
  */
 import { type Attachment, attachmentKey } from "../core/attachment.ts";
-import { isHostIfname, parseAlias } from "../core/wiring.ts";
+import type { AttachmentId } from "../core/cni.ts";
+import type { CniResult } from "../core/cni_result.ts";
+import type { Pod } from "../core/objects.ts";
+import { isUidOf, podOf } from "../core/pod_identity.ts";
+import { isHostIfname, parseAlias, shortId } from "../core/wiring.ts";
 import type { IpRoute } from "../core/ip_state.ts";
 import type { Ip, NodeKernel } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import { log } from "../log.ts";
 import { resultOf, wiringOf } from "./attachment_wiring.ts";
+import { stored } from "./detachment.ts";
+import type { AddRequest } from "./pod_network.ts";
 
 /** Stores what the kernel has and the store has not. */
 export async function recoverAttachments(
-  store: Pick<Store, "get" | "put">,
+  store: Pick<Store, "list" | "put">,
   kernel: NodeKernel,
   now: Date,
 ): Promise<void> {
-  for (const attachment of lostAttachments(kernel, (key) => store.get(key) !== undefined, now)) {
+  const known = new Set(store.list().flatMap((a) => [attachmentKey(a), shortKey(a)]));
+  for (const attachment of lostAttachments(kernel, (key) => known.has(key), now)) {
     await store.put(attachment);
     const { namespace, podName, containerId, ifname } = attachment;
     log.warn("Recovered attachment from its link", {
@@ -27,6 +34,35 @@ export async function recoverAttachments(
       containerId,
       ifname,
     });
+  }
+}
+
+/** The attachment of a container, also where it was recovered from an alias that had no room for the whole id. */
+export function findAttachment(
+  store: Pick<Store, "get">,
+  id: AttachmentId,
+): Attachment | undefined {
+  return store.get(attachmentKey(id)) ?? store.get(shortKey(id));
+}
+
+function shortKey({ containerId, ifname }: AttachmentId): string {
+  return attachmentKey({ containerId: shortId(containerId), ifname });
+}
+
+/** Gives recovered attachments the whole names of their pods: long ones are cut in an alias. */
+export async function completeNames(
+  store: Pick<Store, "list" | "put">,
+  source: { pod(namespace: string, name: string): Pod | undefined; pods(): Iterable<Pod> },
+): Promise<void> {
+  const isRecovered = (a: Attachment): boolean =>
+    a.netns === "" && a.podUid !== "" && podOf(source, a) === undefined;
+  for (const attachment of store.list().filter(isRecovered)) {
+    const { namespace, podName, podUid } = attachment;
+    for (const pod of source.pods()) {
+      const isIt = pod.namespace === namespace && pod.name.startsWith(podName) &&
+        pod.uid !== "" && isUidOf(podUid, pod);
+      if (isIt) await store.put({ ...attachment, podName: pod.name });
+    }
   }
 }
 
@@ -93,13 +129,30 @@ export async function inSandbox(
   return { ...recovered, ...primary, netns, addresses: extra };
 }
 
-/** True when the path of a namespace is gone. What is not known or cannot be looked at counts as there. */
-export function isSandboxGone(netns: string): boolean {
-  if (netns === "") return false;
-  try {
-    Deno.lstatSync(netns);
-    return false;
-  } catch (error) {
-    return error instanceof Deno.errors.NotFound;
-  }
+/**
+ * A recovered attachment learns its sandbox's path, and what its alias had no room for, from its ADD.
+ *
+ * @throws {CniError} when the sandbox cannot be looked into, or code 5 when it cannot be stored
+ */
+export async function adopt(
+  recovered: Attachment,
+  { containerId, netns, conf, pod }: AddRequest,
+  { store, ip }: { readonly store: Pick<Store, "put" | "remove">; readonly ip: Ip },
+): Promise<CniResult> {
+  const attachment = {
+    ...await inSandbox(recovered, netns, ip),
+    containerId,
+    podName: pod?.name ?? recovered.podName,
+    network: conf.name,
+  };
+  const result = resultOf(wiringOf(attachment), conf.dns);
+  const isRenamed = containerId !== recovered.containerId;
+  // In one turn, so in one write: no address is in the file twice.
+  await stored(
+    Promise.all([
+      isRenamed ? store.remove(attachmentKey(recovered)) : undefined,
+      store.put({ ...attachment, result }),
+    ]).then(() => {}),
+  );
+  return result;
 }

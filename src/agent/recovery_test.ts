@@ -1,7 +1,10 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
+import { fakePod, FakeSource, mirror } from "../../tests/fakes/fake_source.ts";
+import { type Attachment, attachmentKey } from "../core/attachment.ts";
 import { parseLinks, parseRoutes } from "../core/ip_state.ts";
+import { renderAlias } from "../core/wiring.ts";
 import type { NodeKernel } from "../io/ip.ts";
-import { lostAttachments } from "./recovery.ts";
+import { completeNames, findAttachment, lostAttachments, recoverAttachments } from "./recovery.ts";
 
 const NOW = new Date("2026-01-02T03:04:05Z");
 const LINK = {
@@ -84,3 +87,49 @@ Deno.test("lostAttachments() leaves known attachments and foreign links alone", 
   assertEquals(lostAttachments(kernel("uplink to rack 3", routes), () => false, NOW), []);
   assertEquals(lostAttachments(kernel(undefined, routes), () => false, NOW), []);
 });
+
+Deno.test("what a long alias had no room for is found again: container by its hash, pod by its UID", async () => {
+  const owner = {
+    containerId: "c".repeat(200),
+    ifname: "eth0",
+    namespace: "shop",
+    podName: `web-${"x".repeat(249)}`,
+    podUid: "hash1",
+  };
+  const store = new Map<string, Attachment>();
+  const kept = {
+    get: (key: string) => store.get(key),
+    list: () => [...store.values()],
+    put: (one: Attachment) => Promise.resolve(void store.set(attachmentKey(one), one)),
+  };
+  await recoverAttachments(kept, kernel(renderAlias(owner), [on("10.244.1.2")]), NOW);
+  assertEquals(findAttachment(kept, owner)?.ip4, "10.244.1.2");
+  assertEquals(findAttachment(kept, { ...owner, containerId: "c".repeat(201) }), undefined);
+  assertEquals(findAttachment(kept, { ...owner, ifname: "eth1" }), undefined);
+
+  const source = new FakeSource();
+  const names = (): string[] => kept.list().map(({ podName }) => podName);
+  source.put(fakePod({ namespace: "shop", name: `${owner.podName.slice(0, 252)}y`, uid: "u9" }));
+  source.put(fakePod({ namespace: "other", name: owner.podName, uid: "hash1" }));
+  await completeNames(kept, source);
+  assertEquals(names().length, 1);
+  assertNotEquals(names(), [owner.podName]);
+  const annotations = mirror("hash1");
+  source.put(fakePod({ namespace: "shop", name: owner.podName, uid: "m1", annotations }));
+  await completeNames(kept, source);
+  assertEquals(names(), [owner.podName]);
+
+  // It is known now, by its whole id too.
+  store.clear();
+  await kept.put({ ...fakeAttachment, ...owner });
+  await recoverAttachments(kept, kernel(renderAlias(owner), []), NOW);
+  assertEquals(kept.list().length, 1);
+});
+
+const fakeAttachment: Attachment = {
+  ...{ containerId: "c", ifname: "eth0", namespace: "shop", podName: "p", podUid: "" },
+  hostIfname: LINK.ifname,
+  netns: "/run/netns/x",
+  state: "committed",
+  allocatedAt: NOW.toISOString(),
+};

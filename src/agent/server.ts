@@ -57,11 +57,11 @@ export function cniOperations(
     },
     DEL: (request) => network.del(idOf(request)),
     CHECK: (request) => {
-      const conf = parseNetConf(stdinOf(request));
+      const conf = parseNetConf(stdinOf(request), "CHECK");
       return network.check(idOf(request), request.netns ?? "", decodeResult(conf.prevResult));
     },
     GC: (request) => {
-      const { name, validAttachments: valid } = parseNetConf(stdinOf(request));
+      const { name, validAttachments: valid } = parseNetConf(stdinOf(request), "GC");
       if (valid === undefined) {
         throw new CniError(
           CniCode.invalidConfig,

@@ -45,6 +45,16 @@ Deno.test("createHandler() gives each verb what it needs", async () => {
   assertEquals(f.calls.length, 4);
 });
 
+Deno.test("createHandler() answers CHECK and GC whatever became of keys they do not use", async () => {
+  const f = new Fixture();
+  const edited = { ...CONF, mut: 1, ipam: { type: "host-local" }, ipMasq: true };
+  const prevResult = { cniVersion: "1.1.0", interfaces: [], ips: [], routes: [] };
+  const check = { ...ID, netns: "/run/netns/x", stdin_data: encode({ ...edited, prevResult }) };
+  await f.ask("CHECK", check);
+  await f.ask("GC", { stdin_data: encode({ ...edited, "cni.dev/valid-attachments": null }) });
+  assertEquals(f.calls.map(([name]) => name), ["check", "collectGarbage"]);
+});
+
 Deno.test("createHandler() refuses bad requests by code, and does nothing", async () => {
   const f = new Fixture();
   const cases: readonly (readonly [string, Partial<AgentRequest>, number, string])[] = [

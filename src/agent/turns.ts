@@ -5,6 +5,8 @@
  * @module
  */
 
+import { epochOf } from "./clock.ts";
+
 /** A loop as it is now. */
 export interface LoopState {
   readonly loop: string;
@@ -18,8 +20,8 @@ export interface LoopState {
 /** Called after each turn. */
 export type OnTurn = (loop: string, seconds: number) => void;
 
+/** All `performance.now()`. */
 interface Loop {
-  /** `performance.now()` */
   beganAt?: number;
   endedAt?: number;
   succeededAt?: number;
@@ -46,7 +48,7 @@ export class Turns {
       return result;
     } finally {
       loop.beganAt = undefined;
-      loop.endedAt = Date.now();
+      loop.endedAt = performance.now();
       if (succeeded) loop.succeededAt = loop.endedAt;
       this.#onTurn(name, (performance.now() - began) / 1000);
     }
@@ -55,17 +57,18 @@ export class Turns {
   /** Notes that something was heard, by a loop that only listens. */
   heard(name: string): void {
     const loop = this.#loop(name);
-    loop.succeededAt = loop.endedAt = Date.now();
+    loop.succeededAt = loop.endedAt = performance.now();
   }
 
   /** Every loop that has begun a turn, in the order of their first ones. */
   list(): readonly LoopState[] {
     const now = performance.now();
+    const epoch = epochOf(0);
     return Array.from(this.#loops, ([loop, { beganAt, endedAt, succeededAt }]) => ({
       loop,
       busyMs: beganAt === undefined ? 0 : now - beganAt,
-      endedAt,
-      succeededAt,
+      endedAt: endedAt && epoch + endedAt,
+      succeededAt: succeededAt && epoch + succeededAt,
     }));
   }
 

@@ -5,10 +5,12 @@
  * @module
  */
 import {
+  callerVersion,
   CNI_VERSIONS,
   type CniEnvironment,
   type CniVersion,
   type NetConf,
+  NEWEST,
   parseEnvironment,
   parseNetConf,
   parseVersionInput,
@@ -37,16 +39,17 @@ export async function runPlugin(
   env: (name: string) => string | undefined,
   readStdin: () => Promise<string>,
 ): Promise<PluginOutcome> {
-  let version: CniVersion = "1.1.0";
+  let version: CniVersion = NEWEST;
   let doing = env("CNI_COMMAND") ?? "";
   try {
+    // First: it says in which version a refusal is answered.
+    const stdin = await read(readStdin);
+    version = callerVersion(stdin) ?? NEWEST;
     const call = parseEnvironment(env);
     doing = call.verb + (call.containerId ? ` ${call.containerId}/${call.ifname}` : "");
-    const stdin = await read(readStdin);
     if (call.verb === "VERSION") return printed(describeVersions(stdin));
-    const conf = parseNetConf(stdin);
-    version = conf.cniVersion;
-    requireVerb(call.verb, version);
+    const conf = parseNetConf(stdin, call.verb);
+    requireVerb(call.verb, conf.cniVersion);
     return printed(await runVerb(call, conf, stdin, env("TRACEPARENT")));
   } catch (error) {
     const { code, message, details } = CniError.from(error);
@@ -123,7 +126,7 @@ async function runVerb(
 
 /** VERSION echoes the version it was given. */
 function describeVersions(stdin: string): unknown {
-  return { cniVersion: parseVersionInput(stdin) ?? "1.1.0", supportedVersions: CNI_VERSIONS };
+  return { cniVersion: parseVersionInput(stdin) ?? NEWEST, supportedVersions: CNI_VERSIONS };
 }
 
 function orTryAgainLater(error: unknown): never {

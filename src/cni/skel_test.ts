@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { CNI_VERSIONS } from "../core/cni.ts";
+import { CNI_VERSIONS, type CniVerb } from "../core/cni.ts";
 import type { CniResult } from "../core/cni_result.ts";
 import { CniError } from "../core/errors.ts";
 import { listDeletions } from "../io/deletion_queue.ts";
@@ -228,6 +228,40 @@ Deno.test("runPlugin() refuses bad input itself, before it asks the agent", asyn
     });
   }
   assertEquals(agent.requests, []);
+});
+
+Deno.test("runPlugin() answers a refusal in the caller's version, where it is known", async (t) => {
+  await using host = await createHost();
+  const cases: Record<string, [call: Call & { verb?: CniVerb }, version: string]> = {
+    "a key": [{ conf: host.conf({ cniVersion: "0.3.1", mut: 1 }) }, "0.3.1"],
+    "a name": [{ conf: host.conf({ cniVersion: "1.0.0", name: 7 }) }, "1.0.0"],
+    "an environment": [
+      { conf: host.conf({ cniVersion: "0.3.1" }), env: { CNI_IFNAME: "a\nb" } },
+      "0.3.1",
+    ],
+    "no verb": [
+      { conf: host.conf({ cniVersion: "0.3.1" }), env: { CNI_COMMAND: undefined } },
+      "0.3.1",
+    ],
+    "a verb": [{ verb: "CHECK", conf: host.conf({ cniVersion: "0.3.1" }) }, "0.3.1"],
+    "no version": [{ conf: host.conf({ cniVersion: undefined, name: 7 }) }, "0.1.0"],
+    "a version of the future": [{ conf: host.conf({ cniVersion: "9" }) }, "1.1.0"],
+    "no configuration": [{ stdin: "{" }, "1.1.0"],
+  };
+  for (const [name, [{ verb = "ADD", ...call }, version]] of Object.entries(cases)) {
+    await t.step(name, async () => {
+      assertEquals(errorOf(await host.run(verb, call)).cniVersion, version);
+    });
+  }
+});
+
+Deno.test("runPlugin() asks for a DEL whatever became of the configuration", async () => {
+  await using host = await createHost();
+  await using agent = await host.agent(() => null);
+  for (const edit of [{ mut: 1 }, { ipam: { type: "x" } }, { name: 7 }, { cniVersion: "9" }]) {
+    assertEquals((await host.run("DEL", { conf: host.conf(edit) })).stdout, "");
+  }
+  assertEquals(agent.requests.map(({ op }) => op), ["DEL", "DEL", "DEL", "DEL"]);
 });
 
 /** The error object of an outcome that is a failure. */

@@ -6,6 +6,7 @@
  */
 import { CniCode, CniError } from "./errors.ts";
 import { type CniDns, decodeDns, isObject } from "./cni_result.ts";
+import { isUid } from "./pod_identity.ts";
 import { DEFAULT_SOCKET, DEFAULT_STATE_DIR } from "./config.ts";
 
 /** Released versions of the specification, all of which are spoken. */
@@ -19,6 +20,7 @@ export const CNI_VERSIONS = [
   "1.1.0",
 ] as const;
 export type CniVersion = typeof CNI_VERSIONS[number];
+export const NEWEST: CniVersion = "1.1.0";
 
 /** The verbs of CNI_COMMAND. */
 export const CNI_VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"] as const;
@@ -38,6 +40,7 @@ export interface CniEnvironment {
 /** The network configuration on stdin, our keys with their defaults. */
 export interface NetConf {
   readonly cniVersion: CniVersion;
+  /** Empty for DEL and CHECK, which need none. */
   readonly name: string;
   readonly socket: string;
   readonly stateDir: string;
@@ -129,19 +132,38 @@ function isNetnsPath(path: string): boolean {
 }
 
 /**
- * Parses the network configuration. Unknown keys are refused, except those the specification and the
- * conventions give a meaning that is not ours.
+ * Parses the network configuration for a verb. What makes or promises attachments has every key judged:
+ * unknown ones are refused, except those the specification and the conventions give a meaning that is not
+ * ours. The other verbs are for attachments that are there, and the configuration may have been edited
+ * since: of each only what it uses is judged, and a DEL uses nothing that has no default.
  *
  * @throws {CniError} code 6 (not JSON), 7 (invalid), 1 (version), 2 (key or value refused)
  */
-export function parseNetConf(stdin: string): NetConf {
+export function parseNetConf(stdin: string, verb: CniVerb = "ADD"): NetConf {
   const conf = parseJsonObject(stdin);
-  const cniVersion = parseVersion(conf);
-  const name = conf.name;
+  const cniVersion = verb === "DEL" ? versionOf(conf) ?? NEWEST : parseVersion(conf);
+  const name = verb === "DEL" || verb === "CHECK" ? "" : parseName(conf);
+  if (verb === "ADD" || verb === "STATUS") judgeKeys(conf, name);
+  return {
+    cniVersion,
+    name,
+    socket: isPath(conf.socket) ? conf.socket : DEFAULT_SOCKET,
+    stateDir: isPath(conf.stateDir) ? conf.stateDir : DEFAULT_STATE_DIR,
+    mtu: typeof conf.mtu === "number" && conf.mtu !== 0 ? conf.mtu : undefined,
+    requirePod: conf.requirePod !== false,
+    dns: decodeDns(conf.dns),
+    prevResult: conf.prevResult ?? undefined,
+    validAttachments: verb === "DEL" || verb === "CHECK" ? undefined : parseValidAttachments(conf),
+  };
+}
+
+function parseName({ name }: Record<string, unknown>): string {
   if (name === undefined) throw confError('Cannot accept network configuration: "name" is missing');
-  if (typeof name !== "string" || !NAME.test(name)) {
-    throw confError(`Cannot accept network configuration: "name" is ${quote(name)}`);
-  }
+  if (typeof name === "string" && NAME.test(name)) return name;
+  throw confError(`Cannot accept network configuration: "name" is ${quote(name)}`);
+}
+
+function judgeKeys(conf: Record<string, unknown>, name: string): void {
   for (const [key, value] of Object.entries(conf)) {
     const accepts = Object.hasOwn(KEYS, key) ? KEYS[key] : undefined;
     if (accepts === true || key.startsWith("cni.dev/")) continue;
@@ -155,17 +177,15 @@ export function parseNetConf(stdin: string): NetConf {
       );
     }
   }
-  return {
-    cniVersion,
-    name,
-    socket: typeof conf.socket === "string" ? conf.socket : DEFAULT_SOCKET,
-    stateDir: typeof conf.stateDir === "string" ? conf.stateDir : DEFAULT_STATE_DIR,
-    mtu: typeof conf.mtu === "number" && conf.mtu !== 0 ? conf.mtu : undefined,
-    requirePod: conf.requirePod !== false,
-    dns: decodeDns(conf.dns),
-    prevResult: conf.prevResult ?? undefined,
-    validAttachments: parseValidAttachments(conf),
-  };
+}
+
+/** The caller's version, for the answer to a call that is refused; undefined where it cannot be told. */
+export function callerVersion(stdin: string): CniVersion | undefined {
+  try {
+    return versionOf(parseJsonObject(stdin));
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -224,7 +244,7 @@ export function parseCniArgs(args: string): PodReference | undefined {
   const bad = [
     ...(isDnsName(namespace, 63) ? [] : [`K8S_POD_NAMESPACE ${quote(namespace)}`]),
     ...(isDnsName(name, 253) ? [] : [`K8S_POD_NAME ${quote(name)}`]),
-    ...(/^[A-Za-z0-9-]{0,64}$/.test(uid) ? [] : [`K8S_POD_UID ${quote(uid)}`]),
+    ...(isUid(uid) ? [] : [`K8S_POD_UID ${quote(uid)}`]),
   ];
   if (bad.length > 0) throw environmentError(`CNI_ARGS: ${bad.join(", ")} malformed`);
   return { namespace, name, uid };
@@ -271,7 +291,7 @@ const KEYS: Readonly<Record<string, true | ((value: unknown) => boolean)>> = {
   requirePod: (value) => typeof value === "boolean",
 };
 
-function isPath(value: unknown): boolean {
+function isPath(value: unknown): value is string {
   // deno-lint-ignore no-control-regex
   return typeof value === "string" && /^\/[^\x00-\x1f]{1,4095}$/.test(value);
 }
@@ -298,11 +318,17 @@ function parseJsonObject(text: string): Record<string, unknown> {
   return value;
 }
 
-function parseVersion(conf: Record<string, unknown>): CniVersion {
-  const given = conf.cniVersion ?? "";
+/** The version of a configuration; undefined when it is none of ours. */
+function versionOf({ cniVersion }: Record<string, unknown>): CniVersion | undefined {
+  const given = cniVersion ?? "";
   // Absent means 0.1.0, as the reference library has it.
-  const version = CNI_VERSIONS.find((known) => known === (given === "" ? "0.1.0" : given));
+  return CNI_VERSIONS.find((known) => known === (given === "" ? "0.1.0" : given));
+}
+
+function parseVersion(conf: Record<string, unknown>): CniVersion {
+  const version = versionOf(conf);
   if (version !== undefined) return version;
+  const given = conf.cniVersion;
   throw new CniError(
     CniCode.incompatibleVersion,
     `Cannot speak cniVersion ${quote(given)}: incompatible CNI versions`,

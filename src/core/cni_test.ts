@@ -228,6 +228,40 @@ Deno.test("parseNetConf() refuses with the code of the table", async (t) => {
   });
 });
 
+Deno.test("parseNetConf() judges for a verb only what it needs", async (t) => {
+  const valid = { "cni.dev/valid-attachments": [] };
+  const edits: Record<string, [edit: Record<string, unknown>, refusing: readonly CniVerb[]]> = {
+    "an unknown key": [{ mut: 1 }, ["ADD", "STATUS"]],
+    "ipam": [{ ipam: { type: "host-local" } }, ["ADD", "STATUS"]],
+    "ipMasq": [{ ipMasq: true }, ["ADD", "STATUS"]],
+    "mtu": [{ mtu: "large" }, ["ADD", "STATUS"]],
+    "requirePod": [{ requirePod: "no" }, ["ADD", "STATUS"]],
+    "socket": [{ socket: 7 }, ["ADD", "STATUS"]],
+    "name": [{ name: undefined }, ["ADD", "STATUS", "GC"]],
+    "a name that is none": [{ name: "a/b" }, ["ADD", "STATUS", "GC"]],
+    "the list of GC": [{ "cni.dev/valid-attachments": 7 }, ["ADD", "STATUS", "GC"]],
+    "cniVersion": [{ cniVersion: "9.9.9" }, ["ADD", "STATUS", "GC", "CHECK"]],
+  };
+  for (const [name, [edit, refusing]] of Object.entries(edits)) {
+    await t.step(name, () => {
+      const conf = { cniVersion: "1.1.0", name: "flock", socket: "/s", stateDir: "/d", ...valid };
+      const stdin = JSON.stringify({ ...conf, ...edit });
+      for (const verb of ["ADD", "STATUS", "GC", "CHECK", "DEL"] as const) {
+        if (refusing.includes(verb)) refused(() => parseNetConf(stdin, verb));
+        else {
+          const { socket, stateDir } = parseNetConf(stdin, verb);
+          assertEquals([socket, stateDir], ["socket" in edit ? DEFAULT_SOCKET : "/s", "/d"], verb);
+        }
+      }
+    });
+  }
+  await t.step("but not what is no configuration", () => {
+    for (const stdin of ["", "[]", "{"]) {
+      assertEquals(refused(() => parseNetConf(stdin, "DEL")).code, 6);
+    }
+  });
+});
+
 Deno.test("parseNetConf() returns or throws a CniError whatever JSON it is given", () => {
   fc.assert(
     fc.property(

@@ -25,40 +25,51 @@ export interface EventSeries {
   /** Milliseconds since the epoch. */
   readonly firstAt: number;
   lastAt: number;
+  /** The same in ticks. */
+  lastTicks: number;
   /** What the API server calls it; undefined until it was created there. */
   name?: string;
+  /** In ticks. */
   sentAt: number;
 }
 
 interface Bucket {
   tokens: number;
+  /** In ticks. */
   filledAt: number;
 }
 
-/** Decides which events are sent. Times are milliseconds since the epoch. */
+/** Decides which events are sent. */
 export class EventLimiter {
   readonly #series = new Map<string, EventSeries>();
   readonly #buckets = new Map<string, Bucket>();
 
-  /** Takes in an event; returns its series when it should be sent now. */
-  add(event: ClusterEvent, now: number): EventSeries | undefined {
+  /**
+   * Takes in an event; returns its series when it should be sent now.
+   *
+   * @param now milliseconds since the epoch, for people
+   * @param ticks milliseconds of a clock that nobody sets, by which it is decided
+   */
+  add(event: ClusterEvent, now: number, ticks = now): EventSeries | undefined {
     const object = objectKey(event);
     const key = JSON.stringify([object, event.type, event.reason, event.message]);
     let series = this.#series.get(key);
-    if (series === undefined || now - series.lastAt > SERIES_MS) {
-      series = { event, count: 0, firstAt: now, lastAt: now, sentAt: -Infinity };
+    if (series === undefined || ticks - series.lastTicks > SERIES_MS) {
+      const at = { firstAt: now, lastAt: now, lastTicks: ticks, sentAt: -Infinity };
+      series = { event, count: 0, ...at };
     }
     series.count++;
     series.lastAt = now;
+    series.lastTicks = ticks;
     remember(this.#series, key, series);
-    if (now - series.sentAt < REPEAT_MS || !this.#allow(object, now)) return undefined;
-    series.sentAt = now;
+    if (ticks - series.sentAt < REPEAT_MS || !this.#allow(object, ticks)) return undefined;
+    series.sentAt = ticks;
     return series;
   }
 
-  #allow(object: string, now: number): boolean {
-    const bucket = this.#buckets.get(object) ?? { tokens: BURST, filledAt: now };
-    const gained = Math.floor((now - bucket.filledAt) / REFILL_MS);
+  #allow(object: string, ticks: number): boolean {
+    const bucket = this.#buckets.get(object) ?? { tokens: BURST, filledAt: ticks };
+    const gained = Math.floor((ticks - bucket.filledAt) / REFILL_MS);
     bucket.tokens = Math.min(BURST, bucket.tokens + gained);
     bucket.filledAt += gained * REFILL_MS;
     remember(this.#buckets, object, bucket);

@@ -23,6 +23,16 @@ Deno.test("EventLimiter begins a new series after a long silence", () => {
   assertEquals(limiter.add(event("x"), SERIES_MS + 1)?.count, 1);
 });
 
+Deno.test("EventLimiter goes on telling when the clock is set, and with its time", () => {
+  for (const step of [-86_400_000, 86_400_000]) {
+    const limiter = new EventLimiter();
+    limiter.add(event("x"), 0, 0);
+    const again = limiter.add(event("x"), step, REPEAT_MS);
+    assertEquals([again?.count, again?.firstAt, again?.lastAt], [2, 0, step]);
+    assertEquals(limiter.add(event("x"), 0, REPEAT_MS + 1), undefined);
+  }
+});
+
 Deno.test("EventLimiter tells other messages and other objects apart", () => {
   const limiter = new EventLimiter();
   limiter.add(event("x"), 0);

@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isUid } from "./pod_identity.ts";
+
 /** An object whose fields nobody has looked at. */
 export type Fields = Readonly<Record<string, unknown>>;
 
@@ -60,7 +62,7 @@ export function nameOf(value: unknown, path: string): string {
 /** A UUID from an API server, a hash for a static pod; it becomes a part of the link's alias. */
 export function uidOf(value: unknown, path: string): string {
   const uid = textOf(value, path);
-  if (/^[A-Za-z0-9._-]{0,64}$/.test(uid)) return uid;
+  if (isUid(uid)) return uid;
   throw wrongType(path, "a UID", uid);
 }
 

@@ -29,6 +29,8 @@ import { fnv1a32 } from "./iid.ts";
 
 /** Longest alias the kernel takes, in bytes (IFALIASZ less the terminator). */
 const MAX_ALIAS = 255;
+/** Longest container id in an alias that is too long: those of containerd and CRI-O stay whole. */
+const SHORT_ID = 64;
 
 /** Whom a host veth belongs to. */
 export interface LinkOwner {
@@ -82,13 +84,31 @@ export function podMacOf(hostIfname: string): string {
   return macOf("06:f0", hostIfname);
 }
 
-/** The alias of a host veth: for people who read `ip link`, and to know the owner after a loss of state. */
+/**
+ * The alias of a host veth: for people who read `ip link`, and to know the owner after a loss of state.
+ * Where not all of it fits, a long container id gives way to its `shortId`, then the pod's name is cut:
+ * the pod is found again by its UID.
+ */
 export function renderAlias(owner: LinkOwner): string {
   const { containerId, ifname, namespace, podName, podUid } = owner;
-  const rest = `:${podUid}:${containerId}:${ifname}`;
   const pod = `flock:1:${namespace}/${podName}`;
-  // The container's identity is what matters; a pod's name that is too long is cut.
-  return (pod.slice(0, Math.max(0, MAX_ALIAS - rest.length)) + rest).slice(0, MAX_ALIAS);
+  const restOf = (id: string): string => `:${podUid}:${id}:${ifname}`;
+  // An interface may have a name of several bytes for each character.
+  const lengthOf = (text: string): number => new TextEncoder().encode(text).length;
+  const whole = pod + restOf(containerId);
+  if (lengthOf(whole) <= MAX_ALIAS) return whole;
+  const rest = restOf(shortId(containerId));
+  return pod.slice(0, MAX_ALIAS - lengthOf(rest)) + rest;
+}
+
+/**
+ * A container id as an alias has it where the whole does not fit: its beginning, and a hash of all of it.
+ * No container id has the character between them.
+ */
+export function shortId(containerId: string): string {
+  if (containerId.length <= SHORT_ID) return containerId;
+  const hash = fnv1a32(`alias/${containerId}`).toString(16).padStart(8, "0");
+  return `${containerId.slice(0, SHORT_ID - 9)}~${hash}`;
 }
 
 /** Reads an alias; undefined when it is not one of ours. */

@@ -13,6 +13,7 @@ import {
   protocolOf,
   renderAlias,
   routedAddresses,
+  shortId,
   type Wiring,
 } from "./wiring.ts";
 
@@ -101,6 +102,39 @@ Deno.test("renderAlias() fits into the kernel's field and never cuts the contain
     [owner.containerId, owner.ifname, owner.podUid, owner.namespace],
   );
   assert(owner.podName.startsWith(parsed.podName));
+});
+
+Deno.test("renderAlias() can be read back, and recognised, whatever is long", () => {
+  const lengths = [1, 64, 65, 150, 200, 255];
+  for (const id of lengths) {
+    for (const name of [1, 63, 253]) {
+      for (const ifname of ["eth0", "x".repeat(15), "\u00e9".repeat(7), "\u{1f426}\u{1f426}"]) {
+        const owner = {
+          containerId: "a.".repeat(128).slice(0, id),
+          ifname,
+          namespace: "n".repeat(63),
+          podName: "p".repeat(name),
+          podUid: "u".repeat(64),
+        };
+        const alias = renderAlias(owner);
+        assert(new TextEncoder().encode(alias).length <= 255, alias);
+        const { containerId, podName, ...rest } = parseAlias(alias)!;
+        const { containerId: whole, podName: wholeName, ...same } = owner;
+        assertEquals(rest, same);
+        assert([whole, shortId(whole)].includes(containerId), containerId);
+        assert(wholeName.startsWith(podName) && podName !== "", podName);
+      }
+    }
+  }
+  // All of an id is in it: two that begin and end alike are told apart.
+  const [one, two] = ["b", "c"].map((middle) => "a".repeat(100) + middle + "a".repeat(100));
+  assertNotEquals(shortId(one!), shortId(two!));
+  assertEquals(shortId("f".repeat(64)), "f".repeat(64));
+  // As it was written before.
+  assertEquals(
+    parseAlias(`flock:1:shop/web:u1:${"c".repeat(150)}:eth0`)?.containerId,
+    "c".repeat(150),
+  );
 });
 
 Deno.test("routedAddresses() names the primary ones first and no anycast", () => {

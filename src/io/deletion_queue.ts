@@ -2,6 +2,9 @@
  * DELs that arrived while the agent was away: one file each in `<stateDir>/deletions/`, written by the
  * plugin, replayed and removed by the agent. Imported by the CNI path: nothing from npm.
  *
+ * No clock says which of an ADD and a DEL came first. An ADD makes the DEL of its container true that it
+ * finds in the queue, and takes it out, before it begins: what is queued is later than what is attached.
+ *
  * @module
  */
 import {
@@ -17,7 +20,7 @@ import { removeTemps } from "./temp_files.ts";
 export interface Deletion {
   readonly containerId: string;
   readonly ifname: string;
-  /** RFC 3339. An attachment allocated later is another one: the DEL is not for it. */
+  /** RFC 3339, for people: clocks can be set back. */
   readonly queuedAt: string;
 }
 
@@ -33,6 +36,9 @@ const DIR_MODE = 0o700;
 const SUFFIX = ".json";
 /** Longer file names are hashed: NAME_MAX is 255 bytes, and a container id has no limit. */
 const MAX_NAME = 200;
+
+/** Which DEL it is. */
+type DeletionId = Pick<Deletion, "containerId" | "ifname">;
 
 /**
  * Queues a DEL. It is on the disk when this resolves; queued again, the later one replaces the earlier.
@@ -53,7 +59,7 @@ export async function enqueueDeletion(stateDir: string, deletion: Deletion): Pro
 }
 
 /**
- * What is queued, oldest first. A file that cannot be understood is moved aside (`….damaged`) and
+ * What is queued, one for each container and interface, as their times say: of no consequence. A file that cannot be understood is moved aside (`….damaged`) and
  * reported, so that it is neither lost nor reported again.
  */
 export async function listDeletions(
@@ -68,7 +74,12 @@ export async function listDeletions(
     const path = `${dir}/${name}`;
     try {
       const text = await readTextIfPresent(path);
-      if (text !== undefined) deletions.push(parseDeletion(text, path));
+      if (text === undefined) continue;
+      const deletion = parseDeletion(text, path);
+      if (await nameOf(deletion) !== name) {
+        throw new TypeError(`Cannot read queued deletion "${path}": its name is another's`);
+      }
+      deletions.push(deletion);
     } catch (error) {
       // A disk that cannot be read is not a damaged file.
       if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
@@ -80,13 +91,30 @@ export async function listDeletions(
   return { deletions, damaged };
 }
 
+/** True when a DEL of a container is queued. */
+export async function isQueued(stateDir: string, id: DeletionId): Promise<boolean> {
+  try {
+    await Deno.lstat(`${dirOf(stateDir)}/${await nameOf(id)}`);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
 /**
- * Removes a DEL that was done. One that was queued again meanwhile (another `queuedAt`) stays.
+ * Removes a DEL that was done. With `queuedAt`, one that was queued again meanwhile (another `queuedAt`)
+ * stays.
  */
-export async function removeDeletion(stateDir: string, deletion: Deletion): Promise<void> {
-  const path = `${dirOf(stateDir)}/${await nameOf(deletion)}`;
-  const text = await readTextIfPresent(path);
-  if (text === undefined || parseDeletion(text, path).queuedAt !== deletion.queuedAt) return;
+export async function removeDeletion(
+  stateDir: string,
+  id: DeletionId & Partial<Deletion>,
+): Promise<void> {
+  const path = `${dirOf(stateDir)}/${await nameOf(id)}`;
+  if (id.queuedAt !== undefined) {
+    const text = await readTextIfPresent(path);
+    if (text === undefined || parseDeletion(text, path).queuedAt !== id.queuedAt) return;
+  }
   await removeFileDurable(path);
 }
 
@@ -114,7 +142,7 @@ function dirOf(stateDir: string): string {
 }
 
 /** `<container id>@<ifname>.json`: neither `@` nor `/` is in an encoded part, so names are unique. */
-async function nameOf({ containerId, ifname }: Deletion): Promise<string> {
+async function nameOf({ containerId, ifname }: DeletionId): Promise<string> {
   const name = `${encodeURIComponent(containerId)}@${encodeURIComponent(ifname)}`;
   if (name.length <= MAX_NAME) return name + SUFFIX;
   const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(name));

@@ -103,6 +103,11 @@ export async function ensureDir(path: string, mode = 0o755): Promise<void> {
   }
 }
 
+/** True for a text that says nothing: what some file systems make of a file by a power cut. */
+export function isBlank(text: string): boolean {
+  return /^[\0\s]*$/.test(text);
+}
+
 /** Removes a file durably. False when there was none. */
 export async function removeFileDurable(path: string): Promise<boolean> {
   try {

@@ -42,7 +42,7 @@ export interface KubeOptions {
   readonly node: string;
   readonly credentials: KubeCredentials;
   readonly timing?: Partial<ListWatchTiming>;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch; a test's clock measures, too. */
   readonly now?: () => number;
 }
 
@@ -54,10 +54,11 @@ export interface Cluster extends AsyncDisposable {
 
 /** A cluster behind an API server. Nothing is asked before the source runs or something is written. */
 export function createKubeCluster(options: KubeOptions): Cluster {
-  const { node, credentials, now = Date.now } = options;
+  const { node, credentials, now = Date.now, now: ticks = () => performance.now() } = options;
   const client = new KubeClient(credentials);
   const source = new KubeSource(client, options);
-  const writer = new KubeWriter({ client, nodeName: node, node: () => source.node(node), now });
+  const own = (): ClusterNode | undefined => source.node(node);
+  const writer = new KubeWriter({ client, nodeName: node, node: own, now, ticks });
   return {
     source,
     writer,
@@ -78,7 +79,7 @@ class KubeSource implements ClusterSource {
   readonly #policies: KubePolicies;
   readonly #listeners = new Set<() => void>();
 
-  constructor(client: KubeClient, { node, timing, now = Date.now }: KubeOptions) {
+  constructor(client: KubeClient, { node, timing, now = () => performance.now() }: KubeOptions) {
     this.#client = client;
     const onChange = (): void => {
       for (const listener of [...this.#listeners]) listener();

@@ -1,17 +1,20 @@
 /**
- * Of an object's annotations those that are flock's: other people's can be hundreds of kilobytes.
+ * Of an object's annotations those that flock reads: other people's can be hundreds of kilobytes.
  *
  * @module
  */
 import { ANNOTATION_PREFIX } from "../core/config.ts";
+import { MIRROR_ANNOTATIONS } from "../core/pod_identity.ts";
 
 type Annotations = Readonly<Record<string, string>>;
 
-/** The annotations whose keys are flock's. */
+/** The annotations whose keys are flock's, and those that say whose mirror a pod is. */
 export function ownAnnotations(
   { annotations }: { readonly annotations: Annotations },
 ): Annotations {
   return Object.fromEntries(
-    Object.entries(annotations).filter(([key]) => key.startsWith(ANNOTATION_PREFIX)),
+    Object.entries(annotations).filter(([key]) =>
+      key.startsWith(ANNOTATION_PREFIX) || MIRROR_ANNOTATIONS.includes(key)
+    ),
   );
 }

@@ -46,8 +46,7 @@ export class KubeClaims {
   /** The claims, at most half a minute old; older, or none at all, when the server is away. */
   async get(signal: AbortSignal): Promise<readonly NodeClaim[]> {
     signal.throwIfAborted();
-    // A clock that is set back makes nothing fresh.
-    const age = Math.abs(this.#o.now() - this.#readAt);
+    const age = this.#o.now() - this.#readAt;
     if (age >= FRESH_MS) {
       const { promise, reject } = Promise.withResolvers<never>();
       const abort = (): void => reject(signal.reason);

@@ -26,8 +26,13 @@ function names(pods: Iterable<Pod>): string[] {
 
 Deno.test("createKubeCluster() knows this node's objects, as flock's own types", async () => {
   await using f = await createClusterFixture({ run: false });
-  const annotations = { "flock.fritzlab.net/anycast": "2001:db8:ffff::1" };
-  f.server.store.put("pods", apiPod("a", { annotations }));
+  const annotations = {
+    "flock.fritzlab.net/anycast": "2001:db8:ffff::1",
+    "kubernetes.io/config.hash": "h",
+    "kubernetes.io/config.mirror": "h",
+  };
+  const foreign = { "kubernetes.io/config.seen": "2026-01-01T00:00:00Z", "example.org/x": "y" };
+  f.server.store.put("pods", apiPod("a", { annotations: { ...annotations, ...foreign } }));
   f.server.store.put("pods", apiPod("other", { node: "n2" }));
   f.server.store.put("nodeconfigs", apiNodeConfig("n1", { cidr6: ["2001:db8:f001::/64"] }));
   f.server.store.put("nodeconfigs", apiNodeConfig("n2", { mtu: 1400 }));

@@ -35,6 +35,8 @@ export interface KubeWriterOptions {
   readonly node: () => ClusterNode | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** Milliseconds of a clock that nobody sets. */
+  readonly ticks: () => number;
 }
 
 /** Writes to the API server. Disposing it gives up the events that wait. */
@@ -115,7 +117,8 @@ export class KubeWriter implements ClusterWriter, AsyncDisposable {
 
   recordEvent(event: ClusterEvent): void {
     const message = event.message.slice(0, MAX_MESSAGE);
-    const series = this.#limiter.add({ ...event, message }, this.#o.now());
+    const { now, ticks } = this.#o;
+    const series = this.#limiter.add({ ...event, message }, now(), ticks());
     if (series === undefined || this.#queue.includes(series)) return;
     if (this.#queue.length >= MAX_QUEUED) return;
     this.#queue.push(series);

@@ -68,16 +68,16 @@ export async function callAgent(
   request: Omit<AgentRequest, "version">,
   options: { connectMs: number; timeoutMs: number },
 ): Promise<unknown> {
-  const end = Date.now() + options.timeoutMs;
-  const conn = await connect(path, Math.min(Date.now() + options.connectMs, end));
+  const end = performance.now() + options.timeoutMs;
+  const conn = await connect(path, Math.min(performance.now() + options.connectMs, end));
   // Not setTimeout: its first use loads half as much again as all the rest of the plugin's start.
-  const late = AbortSignal.timeout(Math.max(1, end - Date.now()));
+  const late = AbortSignal.timeout(Math.max(1, end - performance.now()));
   late.addEventListener("abort", () => close(conn));
   try {
     await writeLine(conn, {
       version: PROTOCOL_VERSION,
       ...request,
-      deadline_ms: end - Date.now(),
+      deadline_ms: end - performance.now(),
     });
     return parseResponse(await readLine(conn, MAX_LINE_BYTES), path);
   } catch (error) {
@@ -277,7 +277,7 @@ function parseResponse(line: string, path: string): unknown {
   throw new CniError(code, msg, { details });
 }
 
-/** Connects, trying again until `end` (milliseconds since the epoch). */
+/** Connects, trying again until `end` (`performance.now`). */
 async function connect(path: string, end: number): Promise<Deno.Conn> {
   for (let wait = 10;; wait = Math.min(wait * 2, 200)) {
     try {
@@ -285,7 +285,7 @@ async function connect(path: string, end: number): Promise<Deno.Conn> {
     } catch (error) {
       const absent = error instanceof Deno.errors.NotFound ||
         error instanceof Deno.errors.ConnectionRefused;
-      if (!absent || Date.now() + wait > end) {
+      if (!absent || performance.now() + wait > end) {
         throw new AgentAbsentError(`Cannot call agent at "${path}": nobody answers there`, {
           cause: error,
         });

@@ -8,7 +8,8 @@
  */
 import { type Attachment, attachmentKey, parseState, renderState } from "../core/attachment.ts";
 import { messageOf, TerminalError } from "../core/errors.ts";
-import { ensureDir, readTextIfPresent, writeFileDurable } from "./fs.ts";
+import { log } from "../log.ts";
+import { ensureDir, isBlank, readTextIfPresent, writeFileDurable } from "./fs.ts";
 import { removeTemps } from "./temp_files.ts";
 
 export interface StoreOptions {
@@ -225,7 +226,13 @@ function apply(state: State, { key, attachment, lastGiven }: Change): void {
 async function readState(path: string): Promise<ReturnType<typeof parseState> | undefined> {
   try {
     const text = await readTextIfPresent(path);
-    return text === undefined ? undefined : parseState(text);
+    if (text === undefined) return undefined;
+    // Nothing in it can be lost by going on.
+    if (isBlank(text)) {
+      log.warn("Found empty state file", { path });
+      return undefined;
+    }
+    return parseState(text);
   } catch (cause) {
     throw new TerminalError(`Cannot read state file "${path}": ${messageOf(cause)}`, { cause });
   }

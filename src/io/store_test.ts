@@ -185,7 +185,6 @@ testWith("a full disk gives a clear error and loses nothing", ["root"], async ()
 Deno.test("openStore() refuses a damaged file and leaves it alone", async (t) => {
   const good = '{"version":1,"node":"host001","boot_id":"b1","allocations":[]}';
   const cases: Record<string, [string | Uint8Array, string]> = {
-    "empty": ["", "it is not JSON at line 1 column 1"],
     "cut off": [good.slice(0, -3), `it is not JSON at line 1 column ${good.length - 2}`],
     "not UTF-8": [new Uint8Array([0x7b, 0xc3, 0x28]), "it is not UTF-8"],
     "later version": [good.replace("1", "9"), "version is 9, not 1"],
@@ -206,6 +205,15 @@ Deno.test("openStore() refuses a damaged file and leaves it alone", async (t) =>
       await Deno.writeTextFile(path, good);
       await (await openStore(dir.path, NODE))[Symbol.asyncDispose]();
     });
+  }
+});
+
+Deno.test("openStore() takes an empty file for none: what was in it is found in the kernel", async () => {
+  for (const content of ["", "\n", "\0".repeat(4096)]) {
+    await using dir = await tempDir();
+    await Deno.writeTextFile(`${dir.path}/allocations.json`, content);
+    await using store = await openStore(dir.path, NODE);
+    assertEquals([store.list(), store.rebooted, store.lastGiven()], [[], false, {}]);
   }
 });
 

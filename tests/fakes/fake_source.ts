@@ -148,3 +148,13 @@ export function fakePod(pod: Partial<Pod> = {}): Pod {
     ...pod,
   };
 }
+
+/** Annotations of a mirror pod: the kubelet's of a static pod whose configuration has this hash. */
+export function mirror(hash: string): Readonly<Record<string, string>> {
+  return {
+    "kubernetes.io/config.hash": hash,
+    "kubernetes.io/config.mirror": hash,
+    "kubernetes.io/config.seen": "2026-01-01T00:00:00.000000000Z",
+    "kubernetes.io/config.source": "file",
+  };
+}

@@ -14,7 +14,7 @@ import { RELOAD_RESULTS, type ReloadResult } from "../bgp.ts";
 /** CNI's verbs that reach the agent; operators' commands are not counted. */
 const VERBS = ["ADD", "DEL", "CHECK", "GC", "STATUS"] as const;
 /** Who finds an attachment that nobody detached. */
-const LEAK_SOURCES = ["cni_gc", "api", "unfinished"] as const;
+const LEAK_SOURCES = ["cni_gc", "api", "sandbox", "unfinished"] as const;
 export type LeakSource = typeof LEAK_SOURCES[number];
 
 /** What comes of having the packet filter take a change. */
