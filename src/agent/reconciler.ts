@@ -24,7 +24,7 @@ import { renderBirdConfig } from "../core/bird_config.ts";
 import { type DesiredState, desiredState, type Snapshot } from "../core/desired_state.ts";
 import type { IpEvent } from "../core/ip_events.ts";
 import { concernOf } from "../core/kernel_concern.ts";
-import type { ClusterSource, Pod } from "../core/objects.ts";
+import type { ClusterSource } from "../core/objects.ts";
 import { podOf } from "../core/pod_identity.ts";
 import type { Change } from "../core/state_diff.ts";
 import type { Store } from "../io/store.ts";
