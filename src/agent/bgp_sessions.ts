@@ -19,6 +19,7 @@ import { messageOf } from "../core/errors.ts";
 import type { BgpPeer } from "../core/node_config.ts";
 import { BirdAbsentError, type Birdc, type BirdCounts } from "../io/birdc.ts";
 import { isNews, log } from "../log.ts";
+import { birdTime } from "./inspect_facts.ts";
 import { ImportLimits } from "./import_limits.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
@@ -30,6 +31,8 @@ const QUICK_POLL_MS = 500;
 const QUICK_FOR_MS = 15_000;
 /** Looks without an answer after which what was known is not told any more. */
 const PATIENCE = 3;
+/** BIRD tells whole seconds: two sessions are not born within so many milliseconds. */
+const BIRTH_MS = 1_500;
 /** Milliseconds until a family that no peer takes is told: sessions come and go. */
 const UNHEARD_MS = 10_000;
 
@@ -51,13 +54,15 @@ export interface BgpSessionsOptions {
   readonly onChange?: () => void;
   /** A clock in milliseconds that only goes forward. */
   readonly now?: () => number;
+  /** Milliseconds since the epoch. */
+  readonly wallClock?: () => number;
 }
 
 /** What is known of a peer's session. */
 interface Known {
-  readonly state: string;
-  /** BIRD's time of the last change. */
-  readonly since?: string;
+  readonly isUp: boolean;
+  /** When it came up, by the clock that only goes forward; undefined when BIRD does not say. */
+  readonly bornMs?: number;
   /** When the session was seen to come up or go down; undefined when it was so at the first look. */
   readonly changedMs?: number;
 }
@@ -173,12 +178,15 @@ export class BgpSessions {
   #tell(peer: string, session: BirdSession | undefined, absent: string | undefined): boolean {
     const now = this.#now();
     const last = this.#known.get(peer);
-    const state = session?.state ?? "Unknown";
-    const since = isUp(session) ? session?.since : undefined;
-    const wasUp = last?.state === "Established";
-    const isAnother = wasUp && isUp(session) && since !== last.since;
+    const wasUp = last?.isUp === true;
+    const bornMs = isUp(session) ? this.#born(session?.since) : undefined;
+    const isAnother = wasUp && isUp(session) && (bornMs ?? 0) > (last.bornMs ?? now) + BIRTH_MS;
     const isChange = last !== undefined && (wasUp !== isUp(session) || isAnother);
-    this.#known.set(peer, { state, since, changedMs: isChange ? now : last?.changedMs });
+    this.#known.set(peer, {
+      isUp: isUp(session),
+      bornMs: wasUp && isUp(session) && !isAnother ? last.bornMs : bornMs,
+      changedMs: isChange ? now : last?.changedMs,
+    });
     this.#flaps.set(peer, (this.#flaps.get(peer) ?? 0) + Number(wasUp && isChange));
     if (!isChange) return last === undefined;
     const lasted = last.changedMs === undefined ? undefined : Math.round(now - last.changedMs);
@@ -197,6 +205,17 @@ export class BgpSessions {
       });
     }
     return true;
+  }
+
+  /**
+   * When a session came up. BIRD tells it by the wall clock as that is now: after a step it is another time, but not
+   * another age.
+   */
+  #born(since: string | undefined): number | undefined {
+    const at = birdTime(since);
+    if (at === undefined) return undefined;
+    const { wallClock = Date.now } = this.#o;
+    return this.#now() - (wallClock() - Date.parse(at));
   }
 
   /** Tells of a family of the node's prefixes that no peer takes, once it has been so for a while. */

@@ -45,6 +45,8 @@ class Fixture {
   readonly noted: string[] = [];
   readonly reloads: string[] = [];
   nowMs = 0;
+  /** How far the wall clock is ahead. */
+  aheadMs = Date.parse("2026-01-01T12:00:00");
   changes = 0;
   peers: readonly Record<string, unknown>[] = [{ address: SIX, asn: 65000, importLimit: 5 }];
   prefixes = ["2001:db8:1::/64"];
@@ -80,6 +82,7 @@ class Fixture {
       },
       onChange: () => f.changes++,
       now: () => f.nowMs,
+      wallClock: () => f.nowMs + f.aheadMs,
     });
   }
 
@@ -106,9 +109,11 @@ Deno.test("BgpSessions logs each session that comes up or goes down once, with r
     `info Lost BGP session peer=${SIX} reason=Received: Hold timer expired durationMs=3000`,
   ]);
   assertEquals(await f.look([{ ...DOWN, state: "Connect" }]), []);
-  assertEquals(await f.look([UP]), [
+  const again = { ...UP, since: "2026-01-01 10:00:40" };
+  assertEquals(await f.look([again]), [
     `info Established BGP session peer=${SIX} localAddress=2001:db8::11 durationMs=2000`,
   ]);
+  assertEquals(await f.look([again], 0), []);
   assertEquals(await f.look([{ ...UP, since: "2026-01-01 11:00:00" }]), [
     `info Lost BGP session peer=${SIX} reason=it was up again at the next look durationMs=1000`,
     `info Established BGP session peer=${SIX} localAddress=2001:db8::11`,
@@ -121,6 +126,24 @@ Deno.test("BgpSessions logs each session that comes up or goes down once, with r
   f.peers = [];
   await f.look([]);
   assertEquals([...f.watch.flaps], []);
+});
+
+Deno.test("BgpSessions takes a wall clock that steps for what it is", async () => {
+  const f = new Fixture();
+  await f.look([UP]);
+  logged();
+  for (const hours of [-5, 5, 1]) {
+    f.aheadMs += hours * 3_600_000;
+    // As BIRD prints it then.
+    const since = new Date(
+      Date.parse("2026-01-01T10:00:00") + f.aheadMs -
+        Date.parse("2026-01-01T12:00:00"),
+    );
+    const text = new Date(since.getTime() - since.getTimezoneOffset() * 60_000).toISOString();
+    const shown = text.slice(0, 19).replace("T", " ");
+    assertEquals(await f.look([{ ...UP, since: shown }]), []);
+  }
+  assertEquals(f.watch.flaps.get(SIX), 0);
 });
 
 Deno.test("BgpSessions says nothing of sessions that were up before it looked, nor of a BIRD that it cannot ask", async () => {
