@@ -23,6 +23,7 @@ import type { Birdc, BirdInspection, BirdStatus } from "../io/birdc.ts";
 import type { Ip } from "../io/ip.ts";
 import type { Store } from "../io/store.ts";
 import type { NodeState } from "./node_state.ts";
+import type { SysctlSync } from "./sysctl_sync.ts";
 
 /** Milliseconds in which BIRD learns a route and tells its peers. */
 const SETTLE_MS = 150;
@@ -32,6 +33,7 @@ export interface FactSources {
   readonly node: Pick<NodeState, "config">;
   readonly store: Pick<Store, "list">;
   readonly kernel: { readonly wanted: OwnState; readonly planned: boolean };
+  readonly sysctls: Pick<SysctlSync, "differences">;
   readonly anycast: () => readonly AnycastAddress[];
   readonly ip: Pick<Ip, "observe">;
   readonly birdc: Pick<Birdc, "status"> & BirdInspection;
@@ -77,19 +79,24 @@ export async function lookAtRoutes(sources: FactSources): Promise<RouteLook> {
 
 async function lookOnce(sources: FactSources): Promise<RouteLook> {
   const { ip, kernel, store, anycast } = sources;
-  const [observed, [bird, routes]] = await Promise.all([ip.observe(), birdRoutes(sources)]);
+  const [observed, sysctls, [bird, routes]] = await Promise.all([
+    ip.observe(),
+    sources.sysctls.differences(),
+    birdRoutes(sources),
+  ]);
   const attachments = store.list();
   const present = observedState(observed);
   // What is wanted is taken after both were read: a route that came meanwhile is in it.
+  const comparison = compareRoutes({
+    wanted: kernel.planned ? kernel.wanted : undefined,
+    present,
+    isPending: pendingLinks(attachments),
+    attachments,
+    anycast: anycast(),
+    bird: routes,
+  });
   return {
-    comparison: compareRoutes({
-      wanted: kernel.planned ? kernel.wanted : undefined,
-      present,
-      isPending: pendingLinks(attachments),
-      attachments,
-      anycast: anycast(),
-      bird: routes,
-    }),
+    comparison: { ...comparison, objects: [...comparison.objects, ...sysctls] },
     present,
     bird,
   };

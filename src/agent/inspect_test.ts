@@ -51,6 +51,7 @@ class Fixture {
   phase: "none" | "withdrawn" = "none";
   planned = true;
   absent = false;
+  sysctls: readonly string[] = [];
   policies: PolicyState = { world: undefined, selections: [], inForce: false, error: undefined };
   session: Partial<BirdSession> = {};
   /** What the kernel has, beside what is wanted of links. */
@@ -96,6 +97,7 @@ class Fixture {
         wanted: new Map([...wanted].filter(([, { kind }]) => kind === "route")),
         planned: this.planned,
       },
+      sysctls: { differences: () => Promise.resolve(this.sysctls) },
       anycast: () => desired.anycast,
       ip: {
         observe: () =>

@@ -190,7 +190,11 @@ export class KernelSync {
       if (isRepair || object.kind === "end") {
         this.counters.repairs++;
         const what = object.kind === "end" ? { link: subject } : { id: subject };
-        log.warn("Repaired what somebody else changed", { ...what, object: text });
+        log.warn("Repaired what somebody else changed", {
+          ...what,
+          object: text,
+          was: present.get(key)?.text,
+        });
       } else log.debug(kind === "install" ? "Made next hop" : "Removed next hop", { object: text });
       return false;
     }

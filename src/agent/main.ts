@@ -42,7 +42,7 @@ import { Drain, drainOperations } from "./drain.ts";
 import { LeakCollector } from "./gc.ts";
 import { explainOperations } from "./explain.ts";
 import { birdAnswer, serveHealth } from "./health.ts";
-import { readBootId, setupHost } from "./host_setup.ts";
+import { readBootId } from "./host_setup.ts";
 import { inspectOperations } from "./inspect.ts";
 import { policyOperations } from "./inspect_policies.ts";
 import { onUnheld, runLoops } from "./loops.ts";
@@ -62,6 +62,7 @@ import { createReporters } from "./reporters.ts";
 import { cniOperations, createHandler } from "./server.ts";
 import { SessionAddresses } from "./session_addresses.ts";
 import { SharedLook } from "./shared_look.ts";
+import { SysctlSync } from "./sysctl_sync.ts";
 import { createTracing } from "./tracing.ts";
 import { Turns } from "./turns.ts";
 
@@ -106,7 +107,8 @@ export async function runAgent(
   const nft = createNft();
   const node = new NodeState(nodeName, stateDir);
   node.kernel = await ip.observe({ aliases: true });
-  if (settings.sysctls) await setupHost(sysctl, node.kernel.defaultRoutes, stateDir);
+  const sysctls = new SysctlSync({ sysctl, stateDir, node, store, writes: settings.sysctls });
+  await sysctls.sync();
 
   await recoverAttachments(store, node.kernel, new Date());
 
@@ -194,7 +196,7 @@ export async function runAgent(
   });
   const kernel = new KernelSync({ ip, sticky: support === "resilient", changes });
   const reconciler: Reconciler = new Reconciler({
-    kernel,
+    ...{ kernel, sysctls },
     store,
     source,
     node,
@@ -276,9 +278,7 @@ export async function runAgent(
     source,
     node,
     store,
-    kernel,
-    anycast,
-    ip,
+    ...{ kernel, sysctls, anycast, ip },
     birdc,
     speaker,
     bgpInput,
@@ -313,7 +313,7 @@ export async function runAgent(
     const notReady = (): string | undefined => network.notReady;
     const bird = new BirdLooks({ birdc, node });
     metrics.read({
-      ...{ node, source, kernel, reconciler, speaker, drain, turns },
+      ...{ node, source, kernel, sysctls, reconciler, speaker, drain, turns },
       attachments,
       bird,
       sessions,

@@ -36,6 +36,7 @@ import { IdTakenError, type KernelSync } from "./kernel_sync.ts";
 import { identityOf, Leaving } from "./leaving.ts";
 import type { NodeState } from "./node_state.ts";
 import { Pulse } from "./pulse.ts";
+import type { SysctlSync } from "./sysctl_sync.ts";
 import { type OnTransitions, TransitionTimer } from "./transition_timer.ts";
 import { Turns } from "./turns.ts";
 
@@ -55,6 +56,7 @@ const FOREVER_MS = 3_600_000;
 
 export interface ReconcilerOptions {
   readonly kernel: KernelSync;
+  readonly sysctls: Pick<SysctlSync, "sync" | "isBehind">;
   readonly store: Pick<Store, "list">;
   readonly source: Pick<ClusterSource, "synced" | "pod">;
   readonly node: NodeState;
@@ -293,11 +295,16 @@ export class Reconciler {
   async #sync(
     options: { readonly read: boolean; readonly late: boolean },
   ): Promise<Outcome | undefined> {
-    const { kernel, store, node, changes: changeLog } = this.#o;
+    const { kernel, sysctls, store, node, changes: changeLog } = this.#o;
     if (options.read || kernel.present === undefined || this.#hasUnfinishedLinks()) {
       this.#leaving.reading(store.list());
       this.#readWith = new Set(store.list().filter(isCommitted).map(identityOf));
-      node.kernel = await kernel.read();
+      // Beside one another: without IPv6, say, a link cannot be made whole.
+      const [observed, recheckInMs] = await Promise.all([kernel.read(), sysctls.sync()]);
+      node.kernel = observed;
+      // A link has its default route from a router advertisement since.
+      if (sysctls.isBehind) await sysctls.sync();
+      if (recheckInMs !== undefined) this.#ask(this.#now() + recheckInMs);
     }
     // From here to the change nothing is waited for.
     const snapshot = this.snapshot();

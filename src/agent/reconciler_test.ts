@@ -370,8 +370,10 @@ Deno.test("heed() looks at what others change, and not at what flock does itself
   assertEquals(await reads({ ...route, dev: "eth0" }), 1, "to another device");
   assertEquals(await reads({ ...route, dev: undefined }), 1, "to none");
   assertEquals(await reads({ ...route, protocol: "static" }), 1);
-  assertEquals(await reads({ ...route, table: "100", deleted: true }), 0);
-  assertEquals(await reads({ ...route, metric: 50, protocol: "static" }), 0);
+  const elsewhere = { ...route, dst: "10.244.2.2/32" };
+  assertEquals(await reads({ ...elsewhere, table: "100", deleted: true }), 0);
+  assertEquals(await reads({ ...elsewhere, metric: 50, protocol: "static" }), 0);
+  assertEquals(await reads({ ...route, metric: 0, protocol: "static" }), 1, "a better one");
   assertEquals(await reads({ ...route, dst: "10.244.1.99/32" }), 1, "a stray");
   assertEquals(await reads({ kind: "nexthop", deleted: true, id, protocol: "144" }), 1);
   assertEquals(await reads({ kind: "nexthop", deleted: true, id: 7, protocol: "static" }), 0);

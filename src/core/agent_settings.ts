@@ -73,7 +73,7 @@ export const AGENT_FLAGS: readonly AgentFlag[] = [
   ),
   flag("metrics-address", "ADDRESS", DEFAULT_METRICS_ADDRESS, "host:port or [v6]:port; empty: off"),
   flag("conflist", "FILE", "", "network configuration list to write when in sync; empty: none"),
-  flag("no-sysctls", undefined, undefined, "leave the node's sysctls alone"),
+  flag("no-sysctls", undefined, undefined, "look at sysctls and write none"),
   flag("log-level", "LEVEL", "info", "debug, info, warn or error"),
   flag("log-format", "FORMAT", "json", "json, or text for people"),
 ];

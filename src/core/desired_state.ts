@@ -24,7 +24,14 @@ import {
   type Prefix,
 } from "./cidr.ts";
 import { PROTO_ANNOUNCED, PROTO_LOCAL, ROUTE_METRIC, UNREACHABLE_METRIC } from "./config.ts";
-import { hostCidr, hostEndBatch, protocolOf, routedAddresses } from "./wiring.ts";
+import {
+  hostCidr,
+  hostEndBatch,
+  hostMacOf,
+  macLine,
+  protocolOf,
+  routedAddresses,
+} from "./wiring.ts";
 
 /** A route that should be there, in the main table. */
 export interface DesiredRoute {
@@ -163,11 +170,12 @@ function endOf(attachment: Attachment): readonly string[] {
   const known = ends.get(attachment);
   if (known !== undefined) return known;
   const { hostIfname, ip6, ip4, addresses = [] } = attachment;
-  const lines = hostEndBatch({
-    hostIfname,
-    primary: { ipv6: ip6, ipv4: ip4 },
-    extra: addresses,
-  });
+  const primary = { ipv6: ip6, ipv4: ip4 };
+  const lines = [
+    // First: with a link's hardware address its neighbour entries go.
+    macLine(hostIfname, hostMacOf(hostIfname)),
+    ...hostEndBatch({ hostIfname, primary, extra: addresses }),
+  ];
   ends.set(attachment, lines);
   return lines;
 }

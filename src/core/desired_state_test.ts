@@ -62,6 +62,7 @@ Deno.test("desiredState() keeps an address that was asked for, and announces it 
 Deno.test("desiredState() has all that a link loses when it is set down", () => {
   const a = attachment(1, { ip6: "2001:db8:f001::a", ip4: "10.244.1.2" });
   assertEquals(desiredState(snapshot([a])).ends.get(linkName(1)), [
+    "link set flock00000001 address 02:f0:00:00:00:01",
     "link set flock00000001 up",
     "addr replace fe80::1/64 dev flock00000001 nodad",
     "addr replace 169.254.1.1/32 dev flock00000001 scope host",

@@ -1,5 +1,6 @@
 /**
- * What the kernel tells of changes: one line of `ip -o monitor label link address route nexthop`.
+ * What the kernel tells of changes: one line of `ip -o monitor label` for links, addresses, routes, rules,
+ * next hops, and the settings of links that are told (`netconf`).
  *
  * An event says that something changed, not what is so now. What the kernel keeps to itself (Linux 6.18):
  * next-hop objects that go with a link which goes down or is deleted, and IPv4 routes that go with their
@@ -10,7 +11,13 @@
 import type { Family } from "./cidr.ts";
 
 /** One change. `deleted` is false for what was added or changed: the kernel does not tell these apart. */
-export type IpEvent = LinkEvent | AddressEvent | RouteEvent | NexthopEvent;
+export type IpEvent =
+  | LinkEvent
+  | AddressEvent
+  | RouteEvent
+  | NexthopEvent
+  | NetconfEvent
+  | RuleEvent;
 
 export interface LinkEvent {
   readonly kind: "link";
@@ -51,10 +58,25 @@ export interface NexthopEvent {
   readonly protocol?: string;
 }
 
+/** A sysctl of a link was set; of `all` and `default`, too. */
+export interface NetconfEvent {
+  readonly kind: "netconf";
+  readonly ifname: string;
+  /** As far as the event is about them. */
+  readonly forwarding?: boolean;
+  readonly rpFilter?: boolean;
+}
+
+/** A rule of policy routing came or went. */
+export interface RuleEvent {
+  readonly kind: "rule";
+}
+
 const DELETED = "Deleted ";
 const LINK = /^\d+: ([^:@\s]+)(?:@[^:\s]+)?: <([^>]*)>/;
 const ADDRESS = /^\d+: (\S+)/;
 const NEXTHOP = /^id (\d+) /;
+const NETCONF = /^inet6? (\S+) /;
 /** The type comes first, and `unicast` is left out. A label (MPLS) has neither dots nor colons. */
 const DESTINATION = /^(?:(?!default )[a-z]+ )?(default|[0-9a-f]*[:.][0-9a-f:.]*(?:\/\d+)?) /;
 
@@ -78,6 +100,22 @@ export function parseIpEvent(line: string): IpEvent | undefined {
       const { rest } = splitAtDevice(text);
       return { kind: "nexthop", deleted, id: Number(id), protocol: wordAfter(rest, " proto ") };
     }
+    case "[NETCONF]": {
+      const ifname = NETCONF.exec(text)?.[1];
+      if (ifname === undefined || deleted) return undefined;
+      const isOn = (key: string): boolean | undefined => {
+        const value = wordAfter(text, ` ${key} `);
+        return value === undefined ? undefined : value !== "off";
+      };
+      return {
+        kind: "netconf",
+        ifname,
+        forwarding: isOn("forwarding"),
+        rpFilter: isOn("rp_filter"),
+      };
+    }
+    case "[RULE]":
+      return { kind: "rule" };
     default:
       return undefined;
   }

@@ -46,6 +46,17 @@ const LINES: readonly (readonly [line: string, event: IpEvent | undefined])[] = 
     "[ADDR]Deleted 3: flockaaaaaaaa    inet6 fe80::b860:29ff:fe20:3993/64 scope link tentative \\       valid_lft forever preferred_lft forever",
     { kind: "address", deleted: true, ifname: "flockaaaaaaaa" },
   ],
+  // Settings of links, and rules.
+  [
+    "[NETCONF]inet flock00000001 forwarding off rp_filter strict mc_forwarding off proxy_neigh off ignore_routes_with_linkdown off ",
+    { kind: "netconf", ifname: "flock00000001", forwarding: false, rpFilter: true },
+  ],
+  [
+    "[NETCONF]inet6 all forwarding on ",
+    { kind: "netconf", ifname: "all", forwarding: true, rpFilter: undefined },
+  ],
+  ["[NETCONF]Deleted inet flock00000001 ", undefined],
+  ["[RULE]Deleted 100: from all lookup 77 ", { kind: "rule" }],
   // Routes.
   ["[ROUTE]10.9.9.9 dev va proto 144 scope link metric 16 ", route("10.9.9.9/32")],
   [
@@ -163,7 +174,6 @@ const LINES: readonly (readonly [line: string, event: IpEvent | undefined])[] = 
   ["[NEXTHOP]", undefined],
   ["[NEXTHOPBUCKET]id 101 index 3 idle_time 0 nhid 12 ", undefined],
   ["[NEIGH]10.1.0.2 dev va lladdr ba:60:29:20:39:93 REACHABLE", undefined],
-  ["[NETCONF]inet va forwarding on ", undefined],
 ];
 
 Deno.test("parseIpEvent() reads what ip monitor prints", async (t) => {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { PROTO_ANNOUNCED } from "./config.ts";
+import { PROTO_ANNOUNCED, ROUTE_METRIC } from "./config.ts";
 import type { IpEvent, RouteEvent } from "./ip_events.ts";
 import { isOurs, nexthopKey, type OwnObject, type OwnState, routeKey } from "./own_objects.ts";
 import { isHostIfname, linkUpLine } from "./wiring.ts";
@@ -18,14 +18,19 @@ export type Concern = "repair" | "look" | "none";
 export function concernOf(event: IpEvent, wanted: OwnState): Concern {
   switch (event.kind) {
     case "route": {
-      if (event.table !== "main") return "none";
+      // Beside one of ours somebody else's may be better, in another table, too.
+      const isBeside = wanted.has(routeKey(event.family, event.dst, ROUTE_METRIC));
+      if (event.table !== "main") return isBeside ? "look" : "none";
       const want = wanted.get(routeKey(event.family, event.dst, event.metric));
       if (want !== undefined) {
         const agrees = !event.deleted && event.protocol === want.route?.protocol &&
           (want.id === undefined || event.nexthopId === want.id) && leadsTo(event, want);
         return agrees ? "none" : "repair";
       }
-      return isOurs(event.protocol) && !event.deleted ? "repair" : "none";
+      if (isOurs(event.protocol)) return event.deleted ? "none" : "repair";
+      // With a default route from router advertisements its link has to go on taking them.
+      const isAdvertised = event.dst === "::/0" && event.protocol === "ra" && !event.deleted;
+      return isBeside || isAdvertised ? "look" : "none";
     }
     case "nexthop": {
       const isWanted = wanted.has(nexthopKey(event.id));
@@ -43,6 +48,15 @@ export function concernOf(event: IpEvent, wanted: OwnState): Concern {
       if (isHostIfname(event.ifname)) {
         return event.deleted && wanted.has(linkUpLine(event.ifname)) ? "repair" : "none";
       }
+      return "look";
+    case "netconf":
+      // One event for each link: that of all links is enough.
+      if (event.ifname === "all") return event.forwarding === false ? "repair" : "none";
+      return (event.forwarding === false || event.rpFilter === true) &&
+          wanted.has(linkUpLine(event.ifname))
+        ? "repair"
+        : "none";
+    case "rule":
       return "look";
   }
 }

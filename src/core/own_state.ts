@@ -23,7 +23,7 @@ import type { DesiredRoute, DesiredState } from "./desired_state.ts";
 import type { IpLink, IpNeighbor, IpNexthop, IpRoute } from "./ip_state.ts";
 import { assignIds } from "./nexthop_ids.ts";
 import { nexthopKey, type OwnObject, type OwnState, routeKey, wayOf } from "./own_objects.ts";
-import { addressLine, isHostIfname, linkUpLine, neighborLine } from "./wiring.ts";
+import { addressLine, isHostIfname, linkUpLine, macLine, neighborLine } from "./wiring.ts";
 
 /** What was read of the kernel. */
 export interface Observed {
@@ -46,7 +46,7 @@ export function observedState(observed: Observed): OwnState {
     ...observed.links.filter(({ ifname }) => isHostIfname(ifname)).flatMap(linkEnds),
     ...observed.neighbors.filter(({ dev, permanent }) => permanent && isHostIfname(dev))
       .map((neighbor) => end(neighbor.dev, neighborLine(neighbor))),
-  ].map((object): [string, OwnObject] => [object.text, object]);
+  ].map((object): [string, OwnObject] => [endKey(object.text), object]);
   return new Map([
     ...objects,
     ...observed.nexthops.map((one): [string, OwnObject] => [nexthopKey(one.id), nexthopOf(one)]),
@@ -70,7 +70,7 @@ export function ownState(
 ): OwnState {
   const wanted = new Map<string, OwnObject>();
   for (const [link, lines] of desired.ends) {
-    for (const line of lines) wanted.set(line, end(link, line));
+    for (const line of lines) wanted.set(endKey(line), end(link, line));
   }
   const shared = desired.routes.filter(({ legs }) => legs !== undefined);
   const ids = sticky ? assignIds(shared, present, foreignIds) : undefined;
@@ -109,8 +109,14 @@ function end(link: string, text: string): OwnObject {
   return { kind: "end", subject: link, text, devs: [link] };
 }
 
-function linkEnds({ ifname, up, addresses }: IpLink): readonly OwnObject[] {
+/** A link has one hardware address, and any number of the others. */
+function endKey(text: string): string {
+  return /^link set \S+ address /.exec(text)?.[0] ?? text;
+}
+
+function linkEnds({ ifname, up, mac, addresses }: IpLink): readonly OwnObject[] {
   return [
+    macLine(ifname, mac),
     ...(up ? [linkUpLine(ifname)] : []),
     ...addresses.map(({ address, prefixLength }) =>
       addressLine(ifname, `${address}/${prefixLength}`)

@@ -129,7 +129,7 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
     [...wanted.values()].find((object) => object.kind === kind)!.id!
   );
   const state = observedState({
-    links: [link(1, { up: false })],
+    links: [link(1, { up: false, mac: "02:f0:00:00:00:01" })],
     neighbors: [],
     nexthops: [
       nexthop({ id: hop!, gateway: "2001:db8:f001::1", dev: "flock00000001", onlink: true }),
@@ -153,7 +153,7 @@ Deno.test("observedState() reads what was made as what was wanted", () => {
     ],
   });
   for (const [key, { text }] of state) assertEquals(text, wanted.get(key)?.text, key);
-  assertEquals(state.size, 4);
+  assertEquals(state.size, 5);
   for (
     const change of [
       { prefsrc: "2001:db8::1" },

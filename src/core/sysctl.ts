@@ -5,9 +5,16 @@
  * @module
  */
 
-/** POSIX shell: writes the pairs `path value` of `$@`; a path that does not exist is skipped. */
-export const WRITE_SYSCTLS =
-  'while [ $# -gt 1 ]; do [ ! -e "/proc/sys/$1" ] || echo "$2" >"/proc/sys/$1" || exit 1; shift 2; done';
+/**
+ * POSIX shell: writes the pairs `path value` of `$@`, all that can be; a path that does not exist is skipped.
+ * Ends the shell with status 1 when one could not be written.
+ */
+export const WRITE_SYSCTLS = `failed=
+while [ $# -gt 1 ]; do
+  [ ! -e "/proc/sys/$1" ] || echo "$2" >"/proc/sys/$1" || failed=1
+  shift 2
+done
+[ -z "$failed" ] || exit 1`;
 
 /**
  * Shell: prints `path:value` for each path of `$@` that exists. Not the shell's own `read`: it reads a

@@ -168,6 +168,11 @@ export function hostEndBatch(
   ];
 }
 
+/** Gives a link its hardware address. */
+export function macLine(dev: string, mac: string): string {
+  return `link set ${dev} address ${mac}`;
+}
+
 /** Sets a link up. */
 export function linkUpLine(dev: string): string {
   return `link set ${dev} up`;

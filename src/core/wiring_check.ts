@@ -26,11 +26,16 @@ export interface ObservedEnd {
 }
 
 /** Sysctls of the node's end, path below /proc/sys → value. */
-export function hostSysctls(wiring: Pick<Wiring, "hostIfname">): Record<string, string> {
+export function hostSysctls(
+  { hostIfname, primary }: Pick<Wiring, "hostIfname" | "primary">,
+): Record<string, string> {
   return {
-    [`net/ipv4/conf/${wiring.hostIfname}/rp_filter`]: "0",
+    // On some nodes IPv6 is off for new links. First: without it the link takes no address.
+    ...(primary.ipv6 ? { [`net/ipv6/conf/${hostIfname}/disable_ipv6`]: "0" } : {}),
+    [`net/ipv4/conf/${hostIfname}/forwarding`]: "1",
+    [`net/ipv4/conf/${hostIfname}/rp_filter`]: "0",
     // A pod must not be able to tell the node where its routers are.
-    [`net/ipv6/conf/${wiring.hostIfname}/accept_ra`]: "0",
+    [`net/ipv6/conf/${hostIfname}/accept_ra`]: "0",
   };
 }
 

@@ -99,17 +99,30 @@ export interface Step {
 
 const HOST_SCRIPT = `
 ip=$1 netns=$2; shift 2
+run() {
+  # A sysctl's first byte is all that the shell's "read" gets of it.
+  { read -r off </proc/sys/net/ipv6/conf/default/disable_ipv6; } 2>/dev/null
+  [ "$off" = 1 ] || { "$ip" -batch -; return; }
+  # New links have IPv6 off: between the line that makes one and the others it is switched on.
+  IFS= read -r link || return 0
+  echo "$link" | "$ip" -batch - || return
+  (sysctls "$@") || return
+  { echo; cat; } | "$ip" -batch -
+}
+sysctls() {
+${WRITE_SYSCTLS}
+}
 if [ -n "$netns" ]; then
   [ -e "$netns" ] || exit ${NO_NETNS}
   [ "$netns" -ef /proc/self/ns/net ] && exit ${OWN_NETNS}
 fi
-"$ip" -batch - || {
+run "$@" || {
   status=$?
   # What the kernel says of a path that is something else could mean anything.
   [ -z "$netns" ] || nsenter --net="$netns" true 2>/dev/null || exit ${NOT_NETNS}
   exit $status
 }
-${WRITE_SYSCTLS}`;
+sysctls "$@"`;
 
 const POD_SCRIPT = `
 ip=$1; shift

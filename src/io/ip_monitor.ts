@@ -1,6 +1,6 @@
 /**
- * The kernel's events as `ip monitor` tells them: links, addresses, routes, next-hop objects. A hint that
- * something changed, soon; what is so is read with `io/ip.ts`.
+ * The kernel's events as `ip monitor` tells them: links and their settings, addresses, routes, rules,
+ * next-hop objects. A hint that something changed, soon; what is so is read with `io/ip.ts`.
  *
  * An `ip` whose reader was killed ends by itself: SIGPIPE, at the next event.
  *
@@ -35,7 +35,10 @@ export interface IpMonitorOptions {
  * It gives at most twice `net.core.rmem_max`, which is less on many machines.
  */
 const BUFFER_BYTES = 8 * 1024 * 1024;
-const ARGS = ["-rcvbuf", `${BUFFER_BYTES}`, "-o", "monitor", "label", "link", "address", "route"];
+const ARGS = [
+  ...["-rcvbuf", `${BUFFER_BYTES}`, "-o", "monitor", "label"],
+  ...["link", "address", "route", "rule", "netconf"],
+];
 /** Linux 5.3, iproute2 5.3. */
 const NEXTHOP = "nexthop";
 /** `ip` says nothing when it begins to listen, and has begun after so many milliseconds. */

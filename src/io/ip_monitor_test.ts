@@ -12,7 +12,7 @@ const OVERRUN = "the kernel's buffer ran over";
 Deno.test("runIpMonitor() tells of a gap at the start, and of another when ip listens", async () => {
   await using m = await Monitor.start();
   assertEquals([m.command, m.gaps, m.clock.sleeping], [
-    "ip -rcvbuf 8388608 -o monitor label link address route nexthop",
+    "ip -rcvbuf 8388608 -o monitor label link address route rule netconf nexthop",
     [STARTS],
     [1_000],
   ]);
@@ -74,7 +74,7 @@ Deno.test("runIpMonitor() does without next hops where ip does not know them", a
   await m.end(255);
   assertEquals([m.starts.length, m.command, m.gaps], [
     2,
-    "ip -rcvbuf 8388608 -o monitor label link address route",
+    "ip -rcvbuf 8388608 -o monitor label link address route rule netconf",
     [STARTS, STARTS],
   ]);
   assertEquals(m.logs.map(({ msg }) => msg), ["Could not follow next hops"]);

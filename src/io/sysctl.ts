@@ -10,7 +10,11 @@ import { type RunCommand, runCommand } from "./command.ts";
 export interface Sysctl {
   /** Path → value; without an entry when there is no such sysctl. */
   read(paths: readonly string[]): Promise<Record<string, string>>;
-  /** Writes in the given order; a sysctl that does not exist is skipped. */
+  /**
+   * Writes in the given order; a sysctl that does not exist is skipped.
+   *
+   * @throws {CommandError} after having tried all
+   */
   write(values: readonly (readonly [path: string, value: string])[]): Promise<void>;
 }
 

@@ -7,6 +7,7 @@
  */
 import { assertEquals } from "@std/assert";
 import type { IpLink, IpNeighbor, IpNexthop, IpRoute } from "../../src/core/ip_state.ts";
+import { hostMacOf, isHostIfname } from "../../src/core/wiring.ts";
 import type { FailedLine, Ip, KernelState } from "../../src/io/ip.ts";
 import { link } from "../attachments.ts";
 
@@ -63,7 +64,8 @@ export class FakeIp implements Pick<Ip, "observe" | "change" | "routesTo"> {
 
   /** Adds a link that is up. */
   addLink(ifname: string): void {
-    this.links.set(ifname, { ...link(0), ifname });
+    const mac = isHostIfname(ifname) ? hostMacOf(ifname) : "";
+    this.links.set(ifname, { ...link(0), ifname, mac });
   }
 
   /** Somebody else changes the kernel. */
@@ -126,7 +128,9 @@ export class FakeIp implements Pick<Ip, "observe" | "change" | "routesTo"> {
     const [object, verb, ...rest] = line.split(" ");
     switch (`${object} ${verb}`) {
       case "link set":
-        return this.#setLink(rest[0]!, rest[1]);
+        return rest[1] === "address"
+          ? this.#setMac(rest[0]!, rest[2]!)
+          : this.#setLink(rest[0]!, rest[1]);
       case "link del":
         return this.#loseLink(rest[0]!);
       case "addr replace":
@@ -155,6 +159,12 @@ export class FakeIp implements Pick<Ip, "observe" | "change" | "routesTo"> {
     const found = this.links.get(ifname ?? "");
     if (found === undefined) throw new Refused(`Cannot find device "${ifname}"`);
     return found;
+  }
+
+  /** Its neighbour entries go. */
+  #setMac(ifname: string, mac: string): void {
+    this.links.set(ifname, { ...this.#link(ifname), mac });
+    for (const [key, { dev }] of this.#neighbors) if (dev === ifname) this.#neighbors.delete(key);
   }
 
   /** Down, it loses what leads to it and its IPv6 addresses, and says so of none of them. */

@@ -60,6 +60,7 @@ export class ReconcilerFixture implements AsyncDisposable {
     this.node = new NodeState("n1", this.#dir);
     this.reconciler = new Reconciler({
       kernel: this.kernel,
+      sysctls: { sync: () => Promise.resolve(undefined), isBehind: false },
       store: { list: () => [...this.attachments.values()] },
       source: this.source,
       node: this.node,

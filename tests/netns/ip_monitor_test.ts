@@ -79,7 +79,7 @@ testWith("netns: events tell of the routes that the kernel has, as ip route does
     "link del va",
   ]);
   await m.seen("va is gone", (e) => e.kind === "link" && e.deleted && e.ifname === "va");
-  const deleted = m.events.filter((e) => e.deleted);
+  const deleted = m.events.filter((e) => "deleted" in e && e.deleted);
   assertEquals(
     deleted.flatMap((e) => e.kind === "nexthop" ? [e.id] : []),
     [101],

@@ -30,6 +30,7 @@ export interface GaugeSources extends BirdGaugeSources, PolicyGaugeSources {
     readonly wanted: OwnState;
     readonly known: OwnState;
   };
+  readonly sysctls: { readonly counters: { readonly repairs: number } };
   readonly reconciler: {
     readonly settled: boolean;
     readonly anycast: readonly AnycastAddress[];
@@ -124,7 +125,10 @@ function primaryOf(attachment: Attachment, family: Family): Address | undefined 
   return addresses[family];
 }
 
-function addRoutes({ gauge, counter }: Adders, { kernel, reconciler }: GaugeSources): void {
+function addRoutes(
+  { gauge, counter }: Adders,
+  { kernel, sysctls, reconciler }: GaugeSources,
+): void {
   const perFamily = (read: (family: Family) => number) => (put: Put): void => {
     for (const family of FAMILIES) put(read(family), { family });
   };
@@ -173,6 +177,10 @@ function addRoutes({ gauge, counter }: Adders, { kernel, reconciler }: GaugeSour
     name: "flock_link_repairs_total",
     help: "Ends of pods' links, next hops and groups that somebody else changed, put right.",
   }, (put) => put(kernel.counters.repairs));
+  counter({
+    name: "flock_sysctl_repairs_total",
+    help: "Sysctls of the node and of pods' links that somebody else changed, put right.",
+  }, (put) => put(sysctls.counters.repairs));
 }
 
 /** Host routes that BIRD is to learn, and the node's prefixes, which it has as routes of its own. */

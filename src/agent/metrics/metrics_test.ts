@@ -112,6 +112,7 @@ Deno.test("AgentMetrics reads the agent's parts as they are when it is asked", a
     'flock_route_reinstalls_total{reason="changed"}': "1",
     flock_route_install_failures_total: "4",
     flock_link_repairs_total: "5",
+    flock_sysctl_repairs_total: "6",
     flock_bird_up: "1",
     flock_bird_config_applied: "1",
     flock_bird_config_last_good_timestamp_seconds: "1.5",
@@ -254,6 +255,7 @@ function read(): {
       ]),
       known: new Map([route("2001:db8:1::/64", { type: "unreachable" })]),
     },
+    sysctls: { counters: { repairs: 6 } },
     reconciler: {
       settled: true,
       anycast: [

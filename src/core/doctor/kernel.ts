@@ -55,7 +55,7 @@ function setSysctl(path: string, value: string | number): readonly string[] {
   ];
 }
 
-const BY_AGENT = "# the agent does it when it starts, unless told --no-sysctls";
+const BY_AGENT = "# the agent does it, unless told --no-sysctls";
 
 /** Links of the default routes and towards the peers. */
 export function uplinksOf(
@@ -83,7 +83,7 @@ export function podLinksOf({ links }: Pick<NetworkFacts, "links">): readonly IpL
 
 export function judgeForwarding(network: NetworkFacts, sysctls: Sysctls): readonly Problem[] {
   const pods = podLinksOf(network).length;
-  if (pods === 0) return []; // the agent switches it on when it starts
+  if (pods === 0) return []; // the agent switches it on
   return FAMILIES.filter((family) => sysctls[IP_FORWARD[family]] === "0").map((family) => ({
     id: "forwarding",
     finding: `${FAMILY_NAMES[family]} is not forwarded, and ${pods} pod links are there`,
