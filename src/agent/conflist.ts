@@ -16,6 +16,7 @@ import { parentOf, readTextIfPresent, writeFileDurable } from "../io/fs.ts";
 import { removeTemps } from "../io/temp_files.ts";
 import { log } from "../log.ts";
 import { Pulse } from "./pulse.ts";
+import { Turns } from "./turns.ts";
 
 /** Milliseconds between two looks at the list and the plugin's file. */
 const POLL_MS = 5_000;
@@ -35,6 +36,7 @@ export interface ConflistOptions {
   readonly ready: () => boolean;
   /** Whether any pod is attached. */
   readonly attached: () => boolean;
+  readonly turns?: Turns;
 }
 
 /** What is known of a plugin's file. */
@@ -54,7 +56,7 @@ export class ConflistKeeper {
   #said?: string;
 
   constructor(options: ConflistOptions) {
-    this.#o = { pluginDir: DEFAULT_PLUGIN_DIR, ...options };
+    this.#o = { pluginDir: DEFAULT_PLUGIN_DIR, turns: new Turns(), ...options };
   }
 
   /** Pods may be attachable now: look at once. */
@@ -64,11 +66,11 @@ export class ConflistKeeper {
 
   /** Keeps the list until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
-    const { file, ready } = this.#o;
+    const { file, ready, turns } = this.#o;
     await removeTemps(parentOf(file)).catch(() => {}); // writing says what is wrong there
     while (!signal.aborted) {
       try {
-        if (ready()) await this.update();
+        if (ready()) await turns.take("conflist", () => this.update());
       } catch (error) {
         if (this.#isNews(messageOf(error))) {
           log.warn("Could not write network configuration list", {
@@ -94,7 +96,8 @@ export class ConflistKeeper {
     const text = renderConflist({ socket, stateDir, portmap: this.#settled(portmap, present) });
     if (present !== text) {
       // Apart: containerd reads the directory at each write in it, and logs an error while it has no list.
-      // It overlooks a file that is renamed into it; it sees the temporary directory go (1.6 to 2.1).
+      // It overlooks a file that is renamed into it; it sees the temporary directory go (tried with 1.6;
+      // 2.1 heeds the same events).
       await writeFileDurable(file, text, { mode: 0o644, apart: true });
       const { cniVersions, plugins } = JSON.parse(text);
       const types = plugins.map(({ type }: { readonly type: string }) => type);

@@ -237,7 +237,7 @@ export async function runAgent(
   if (signal.aborted) stop.abort();
 
   const conflist = settings.conflist === undefined ? undefined : new ConflistKeeper({
-    ...{ file: settings.conflist, socket: settings.socket, stateDir },
+    ...{ file: settings.conflist, socket: settings.socket, stateDir, turns },
     ready: () => network.notReady === undefined,
     attached: () => store.list().length > 0,
   });
