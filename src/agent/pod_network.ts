@@ -266,6 +266,8 @@ export class PodNetwork {
     if (missing !== undefined) {
       throw new CniError(CniCode.tryAgainLater, `Cannot attach container: ${missing}`);
     }
+    // A path that leads nowhere takes nothing away.
+    if (existing?.state === "committed") await ip.runPod(request.netns, { batch: [] });
     if (existing !== undefined) await detach(existing, this.#o);
     const { pod, options, surroundings } = await step("lookup", async () => {
       const pod = request.pod === undefined

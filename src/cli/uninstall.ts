@@ -18,7 +18,7 @@ import { messageOf, TerminalError } from "../core/errors.ts";
 import { hostIfnamesOf, nexthopDeletions, routeDeletions } from "../core/leftovers.ts";
 import { isOwnConflist, listAside, listConfigs, putBack } from "../io/conflists.ts";
 import { listDeletions } from "../io/deletion_queue.ts";
-import { parentOf, readTextIfPresent, removeFileDurable } from "../io/fs.ts";
+import { isBlank, parentOf, readTextIfPresent, removeFileDurable } from "../io/fs.ts";
 import { createIp, type Ip } from "../io/ip.ts";
 import { listNexthopsIfAny, type Nexthop } from "../io/nexthops.ts";
 import { createNft } from "../io/nft.ts";
@@ -240,7 +240,7 @@ const filterSteps: Finder = async () => {
  */
 const sysctlSteps: Finder = async ({ stateDir }) => {
   const text = await readTextIfPresent(`${stateDir}/sysctls.json`);
-  if (text === undefined) return [];
+  if (text === undefined || isBlank(text)) return [];
   const former = Object.entries(JSON.parse(text) as Record<string, string>);
   const sysctl = createSysctl();
   const present = await sysctl.read(former.map(([path]) => path));

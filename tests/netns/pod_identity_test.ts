@@ -98,6 +98,11 @@ testWith("netns: who a pod is", ["root", "bird", "ping"], async (t) => {
     assertEquals([again.code, again.stdout], [0, added.stdout]);
     const checked = await node.cni("CHECK", pod, { env, conf: { prevResult: added.json } });
     assertEquals([checked.code, checked.stdout], [0, ""]);
+    // A path that leads nowhere, or to the node, is refused, and takes nothing away.
+    for (const CNI_NETNS of ["/run/netns/no-such", EXECUTABLE, node.netnsPath]) {
+      assertRefused(await node.cni("ADD", pod, { env: { CNI_NETNS } }), 8, "network namespace");
+    }
+    await node.check(pod, { conf: { prevResult: added.json } });
     // Another namespace is another sandbox, by whatever path.
     const other = await node.createPod({ name: "other" });
     const elsewhere = await node.cni("CHECK", pod, {
