@@ -107,6 +107,14 @@ const MAY_IMPORT: readonly (readonly [from: string, to: readonly string[]])[] = 
   ["src/version.ts", []],
 ];
 
+/** Files that read the clock that people set: to write a time down, or to compare it with one written elsewhere. */
+const WALL_CLOCK: readonly string[] = [
+  ...["clock", "health", "bgp", "bgp_sessions"].map((name) => `src/agent/${name}.ts`),
+  ...["config_status", "node_condition", "drain"].map((name) => `src/agent/${name}.ts`),
+  ...["kube", "manifests"].map((name) => `src/io/${name}.ts`),
+  "src/cli/doctor_facts.ts",
+];
+
 /** Words that only some files may use, and why. */
 const RESERVED: readonly {
   readonly word: RegExp;
@@ -122,6 +130,11 @@ const RESERVED: readonly {
     word: /\bDate\.now\b|\bnew Date\(\)|\bperformance\.|\bset(Timeout|Interval)\b/,
     why: "core has no clock",
     where: (file) => !file.startsWith("src/core/"),
+  },
+  {
+    word: /\bDate\.now\b/,
+    why: "who measures or orders reads performance.now(); times for people are epochOf()'s",
+    where: (file) => WALL_CLOCK.includes(file) || file.startsWith("src/lab/"),
   },
   {
     word: /\bMath\.random\b|\bcrypto\./,
