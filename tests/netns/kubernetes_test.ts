@@ -5,6 +5,7 @@
  * @module
  */
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { NODE_LABEL } from "../../src/core/config.ts";
 import { createBirdc } from "../../src/io/birdc.ts";
 import { createLab } from "../../src/lab/lab.ts";
 import { delay, until } from "../../src/lab/wait.ts";
@@ -43,6 +44,13 @@ testWith("netns: a node of a cluster", ["root", "bird", "ping"], async (t) => {
   const ownConditions = (): Readonly<Record<string, string>> =>
     cluster.conditions("nodeconfigs", "n1");
   const network = (): string | undefined => cluster.conditions("nodes", "n1").NetworkUnavailable;
+
+  const setLabels = (labels: JsonObject): void => {
+    const object = server.store.get("nodes", "n1")!;
+    const metadata = { ...object.metadata as JsonObject, labels };
+    server.store.put("nodes", { ...object, metadata });
+  };
+  setLabels({ [NODE_LABEL]: "" });
 
   await t.step("takes pods while BIRD is absent, and says that nobody can reach them", async () => {
     await node.startAgent();
@@ -275,6 +283,12 @@ testWith("netns: a node of a cluster", ["root", "bird", "ping"], async (t) => {
       "no policy",
       () => Promise.resolve(server.store.get("networkpolicies", "shop/p") === undefined),
     );
+  });
+
+  await t.step("takes its condition away when the node loses the label", async () => {
+    setLabels({});
+    await until("no condition", () => Promise.resolve(network() === undefined));
+    assertEquals(cluster.conditions("nodes", "n1").Ready, "True KubeletReady");
   });
 
   await t.step("needs what deploy/rbac.yaml grants, all of it and nothing else", async () => {
